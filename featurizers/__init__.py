@@ -1,0 +1,1 @@
+"""Images to vectors: one room per method, one contract in :mod:`featurizers.base`."""
