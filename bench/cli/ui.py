@@ -1,0 +1,80 @@
+"""What every command shares: two consoles, JSON output, progress that is quiet when nobody watches."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+
+
+def out() -> Console:
+    """Return the console of results (standard output)."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def err() -> Console:
+    """Return the console of progress, warnings and errors (standard error)."""
+    return Console(stderr=True, highlight=False)
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` with NaN and infinities as None and numpy scalars as Python's, fit for strict JSON."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if hasattr(value, "item") and not hasattr(value, "__len__"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def emit(value: Any) -> None:
+    """Print ``value`` to standard output as strict JSON (no NaN), for ``--json``."""
+    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class Ticker(Protocol):
+    """Told of progress by long work."""
+
+    def __call__(self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None: ...
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Ticker]:
+    """Show one bar per stage with the time left on standard error; say nothing when it is not a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda stage, done, total, figures=None: None  # noqa: ARG005
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    bars = Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=err(),
+        refresh_per_second=4,
+    )
+    ids: dict[str, TaskID] = {}
+
+    def tick(stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
+        text = "  ".join(f"{k} {v:.4g}" for k, v in (figures or {}).items())
+        if stage not in ids:
+            ids[stage] = bars.add_task(stage, total=total, figures=text)
+        bars.update(ids[stage], completed=done, total=total, figures=text)
+
+    with bars:
+        yield tick
