@@ -45,7 +45,9 @@ def emit(value: Any) -> None:
 class Ticker(Protocol):
     """Told of progress by long work."""
 
-    def __call__(self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None: ...
+    def __call__(
+        self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None
+    ) -> None: ...
 
 
 @contextmanager
@@ -54,7 +56,14 @@ def progress(*, quiet: bool = False) -> Iterator[Ticker]:
     if quiet or not sys.stderr.isatty():
         yield lambda stage, done, total, figures=None: None  # noqa: ARG005
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
     bars = Bars(
