@@ -1,0 +1,1 @@
+"""Extensions from outside: loading a user's file, scaffolding a new package."""
