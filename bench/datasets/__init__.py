@@ -1,0 +1,18 @@
+"""Datasets: a folder with ``dataset.toml``, tables of images, wells and readouts, and how the two meet."""
+
+from __future__ import annotations
+
+from bench.datasets.joins import JoinReport, join, join_report, join_with_report
+from bench.datasets.load import load
+from bench.datasets.model import Dataset, Layer, ProfileTable
+
+__all__ = [
+    "Dataset",
+    "JoinReport",
+    "Layer",
+    "ProfileTable",
+    "join",
+    "join_report",
+    "join_with_report",
+    "load",
+]

@@ -1,0 +1,186 @@
+"""What a dataset is in memory: frames, readout layers and ready-made profiles. No pixel is read here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.datasets.tables import PREFIX, duplicates, read_frame, shorten
+from bench.errors import DatasetError
+from featurizers.base import Channel
+
+Kind = Literal["abundance", "regulation", "target"]
+Scale = Literal["counts", "log", "ratio", "z"]
+JoinRule = Literal["aggregate", "broadcast"]
+DoseRule = Literal["each", "mean", "top"]
+
+KINDS: tuple[Kind, ...] = ("abundance", "regulation", "target")
+SCALES: tuple[Scale, ...] = ("counts", "log", "ratio", "z")
+JOINS: tuple[JoinRule, ...] = ("aggregate", "broadcast")
+DOSE_RULES: tuple[DoseRule, ...] = ("each", "mean", "top")
+
+_CALLS = {"up": 1.0, "down": -1.0, "not": 0.0, "": np.nan, "missing": np.nan}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A matrix of readouts: which rows of the wells table it speaks of, and how it meets them.
+
+    Parameters
+    ----------
+    table
+        Absolute path or URI of its file.
+    key
+        Metadata columns that identify a row.
+    prepared
+        What filter and normalisation the values have had, in words.
+    readouts
+        Columns to take; empty takes every column that is neither in ``key``, ``Metadata_*`` nor excluded.
+    h5ad_layer
+        Layer of an ``.h5ad`` table; empty takes ``X``.
+    """
+
+    name: str
+    table: str
+    kind: Kind
+    scale: Scale
+    key: tuple[str, ...]
+    join: JoinRule = "aggregate"
+    dose_rule: DoseRule = "each"
+    fit_by: tuple[str, ...] = ()
+    score_by: tuple[str, ...] = ()
+    prepared: str = ""
+    readouts: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    h5ad_layer: str = ""
+
+    def read(self) -> pd.DataFrame:
+        """Return the key columns and one float32 column per readout, in the file's order of rows.
+
+        Regulation calls may be the words ``up``, ``down``, ``not``; they become 1, -1, 0 (empty: NaN).
+
+        Raises
+        ------
+        DatasetError
+            When a key column or named readout is absent, or a readout holds text.
+        """
+        frame = read_frame(self.table, text=self.key, layer=self.h5ad_layer)
+        for column in self.key:
+            if column not in frame.columns:
+                raise DatasetError(
+                    f"{self.table}: no column {column!r}, which layer {self.name!r} names as key"
+                )
+        absent = [r for r in self.readouts if r not in frame.columns]
+        if absent:
+            raise DatasetError(f"{self.table}: no readout {shorten(absent)}, which layer {self.name!r} lists")
+        names = self.readouts or tuple(
+            c
+            for c in frame.columns
+            if c not in self.key and c not in self.exclude and not c.startswith(PREFIX)
+        )
+        if not names:
+            raise DatasetError(
+                f"{self.table}: layer {self.name!r} has no readout column; all are key or excluded"
+            )
+        if duplicates(names):
+            raise DatasetError(f"layer {self.name!r} lists readouts twice: {shorten(duplicates(names))}")
+        values = pd.DataFrame({n: self._numbers(frame[n]) for n in names}, index=frame.index)
+        return pd.concat([frame[list(self.key)], values], axis=1)
+
+    def _numbers(self, column: pd.Series) -> Any:
+        if column.dtype.kind in "biuf":
+            return column.to_numpy(np.float32)
+        if isinstance(column.dtype, pd.api.extensions.ExtensionDtype) and pd.api.types.is_numeric_dtype(
+            column
+        ):
+            return column.to_numpy(np.float32, na_value=np.nan)
+        if self.kind == "regulation":
+            words = ["" if pd.isna(v) else str(v).strip().lower() for v in column]
+            if all(w in _CALLS for w in words):
+                return np.array([_CALLS[w] for w in words], np.float32)
+        numbers = pd.to_numeric(column, errors="coerce")
+        bad = np.flatnonzero(numbers.isna().to_numpy() & column.notna().to_numpy())
+        if bad.size == 0:
+            return numbers.to_numpy(np.float32)
+        raise DatasetError(
+            f"{self.table}, row {bad[0] + 1}: readout {column.name!r} of layer {self.name!r} is "
+            f"{column.iloc[bad[0]]!r}, not a number; correct it, or list the column under exclude"
+        )
+
+
+@dataclass(frozen=True)
+class ProfileTable:
+    """Ready-made profiles that came with the dataset: one row per well, metadata and features."""
+
+    name: str
+    table: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset folder, read: its tables as frames and its settings.
+
+    Parameters
+    ----------
+    images
+        One row per image plane: ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_Site``, ``Channel`` (text),
+        ``URI`` (absolute path or fsspec URI), ``Plane`` (int64, 0-based). None without images.
+    wells
+        One row per well: ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_pert_type``, the perturbation
+        column and other ``Metadata_*`` text; ``Metadata_Concentration`` float64.
+    perturbation
+        The column of ``wells`` that names the perturbation.
+    imaging
+        Settings of the segmentation, passed on.
+    latent, truth
+        A simulated screen's true state per well and per readout; None for real data.
+    files
+        Table name (``"wells"``, ``"layers/rna"``) to its absolute path, for digests and messages.
+    settings
+        ``dataset.toml`` as parsed.
+    """
+
+    name: str
+    version: str
+    root: Path
+    channels: tuple[Channel, ...]
+    bit_depth: int
+    pixel_size_um: float | None
+    images: pd.DataFrame | None
+    wells: pd.DataFrame
+    perturbation: str
+    layers: tuple[Layer, ...] = ()
+    features: tuple[ProfileTable, ...] = ()
+    latent: pd.DataFrame | None = None
+    truth: pd.DataFrame | None = None
+    imaging: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer of that name; an unknown name is an error that lists those there are."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        known = shorten(sorted(layer.name for layer in self.layers)) or "none"
+        raise DatasetError(f"dataset {self.name!r} has no readout layer {name!r}; it has: {known}")
+
+    def identities(self, wells: pd.DataFrame) -> list[str]:
+        """Return the perturbation of each row; see :func:`bench.datasets.identity.identities`."""
+        from bench.datasets.identity import identities
+
+        return identities(wells, self.perturbation)
+
+    def digest(self) -> str:
+        """Return the sha256 of the settings and of every table's bytes, ``[[features]]`` left out.
+
+        Moving the folder, a comment in ``dataset.toml`` or importing profiles does not change it.
+        """
+        from bench.datasets.manifest import dataset_digest
+
+        return dataset_digest(self)
