@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.datasets.joins import JoinReport, join, join_report, join_with_report
 from bench.datasets.load import load
+from bench.datasets.manifest import image_manifest
 from bench.datasets.model import Dataset, Layer, ProfileTable
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "JoinReport",
     "Layer",
     "ProfileTable",
+    "image_manifest",
     "join",
     "join_report",
     "join_with_report",
