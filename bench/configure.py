@@ -62,19 +62,6 @@ def configure(cls: type[Any], preset: str | None = None, overrides: Mapping[str,
         raise UsageError(str(error)) from error
 
 
-def pairs(words: Iterable[str]) -> dict[str, str]:
-    """Return ``["width=64", "blocks=2"]`` as a mapping; no ``=`` or a repeated key is an error."""
-    found: dict[str, str] = {}
-    for word in words:
-        key, sign, value = word.partition("=")
-        if not sign or not key:
-            raise UsageError(f"setting {word!r} is not of the form key=value")
-        if key in found:
-            raise UsageError(f"setting {key!r} is given twice")
-        found[key] = value
-    return found
-
-
 def type_name(hint: Any) -> str:
     """Return a type as a reader of ``--help`` would write it: ``a | b``, ``int, …``, ``float or none``."""
     origin, arguments = get_origin(hint), get_args(hint)

@@ -13,6 +13,22 @@ from featurizers.fields import where
 
 PREFIX = "Latent_"
 
+DEMO = tuple(
+    PREFIX + name
+    for name in (
+        "count",
+        "nucleus_size",
+        "elongation",
+        "chromatin_grain",
+        "er_grain",
+        "mito_spread",
+        "golgi_scatter",
+        "rna_level",
+        "mito_level",
+    )
+)
+"""The latent state of the demo screen."""
+
 
 @dataclass(frozen=True, slots=True)
 class OracleConfig:
@@ -21,17 +37,20 @@ class OracleConfig:
     Parameters
     ----------
     states
-        ``Latent_*`` entries of the fields' metadata, in the order of the columns. A simulated screen names
-        its own; there are none by default, because a real screen has none.
+        ``Latent_*`` entries of the fields' metadata, in the order of the columns; by default those of the
+        demo screen. Another simulated screen has its own.
     """
 
-    states: tuple[str, ...] = ()
+    states: tuple[str, ...] = DEMO
 
     def __post_init__(self) -> None:
-        """Refuse names that are not latent states, and repeated ones."""
+        """Refuse no names, names that are not latent states, and repeated ones."""
         strangers = [s for s in self.states if not s.startswith(PREFIX)]
-        if strangers or len(set(self.states)) < len(self.states):
-            msg = f"oracle: states must be distinct names that begin with {PREFIX!r}, not {self.states}"
+        if strangers or not self.states or len(set(self.states)) < len(self.states):
+            msg = (
+                f"oracle: states must be one or more distinct names that begin with {PREFIX!r}, "
+                f"not {self.states}"
+            )
             raise FeaturizerError(msg)
 
 
@@ -59,29 +78,20 @@ class Oracle(Featurizer):
     config: OracleConfig
 
     def columns(self, channels: Sequence[Channel]) -> tuple[str, ...]:  # noqa: ARG002
-        """Return the names of the states, whatever the channels.
-
-        Raises
-        ------
-        FeaturizerError
-            When the config names no state.
-        """
-        if not self.config.states:
-            msg = (
-                "featurizer 'oracle' needs the latent states of a simulated screen and none is named; real "
-                "data have none, a simulated screen's are set by states=Latent_A,Latent_B"
-            )
-            raise FeaturizerError(msg)
+        """Return the names of the states, whatever the channels."""
         return self.config.states
 
     def embed(self, fields: Sequence[Field]) -> Embedding:
         """Return one row per field; all sites of a well give the same row."""
-        names = self.columns(())
+        names = self.config.states
         values = np.zeros((len(fields), len(names)), np.float32)
         for row, field in zip(values, fields, strict=True):
             absent = [n for n in names if n not in field.metadata]
             if absent:
-                msg = f"{where(field)}: no latent state {', '.join(absent)}; only a simulated screen has one"
+                msg = (
+                    f"{where(field)}: no latent state {', '.join(absent)}; only a simulated screen has "
+                    "latent states, name this one's by states=Latent_A,Latent_B"
+                )
                 raise FeaturizerError(msg)
             row[:] = [float(field.metadata[n]) for n in names]
             if not np.isfinite(row).all():
