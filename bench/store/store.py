@@ -1,0 +1,282 @@
+"""The commit primitive: a folder appears whole, with its manifest, or not at all; many writers, no lock.
+
+A commit writes into ``STORE/.tmp/<random>``, fsyncs every file and folder, and renames it into place. A
+rename onto a folder that holds anything fails, so the first writer wins and readers see nothing unfinished.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bench.errors import StoreError
+from bench.store import manifest as manifests
+from bench.store.faults import DISK, disk, sentence
+from bench.store.manifest import MANIFEST, PROVENANCE
+from bench.store.names import check_folder
+
+_TEMPORARY = ".tmp"
+_MARK = "store.json"
+_MARK_TEXT = '{"format": "wellbench-store", "schema_version": 1}\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a store: the folder, the file in it, what, and the remedy."""
+
+    folder: str
+    file: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.file}: {self.what}: {self.remedy}"
+
+
+class Store:
+    """A store on a local disk.
+
+    Parameters
+    ----------
+    root
+        Its folder.
+    create
+        Make it when it is not there; an existing folder with other content is refused.
+
+    Raises
+    ------
+    StoreError
+        When ``root`` is absent (and not to be created), is no store, or cannot be written.
+    """
+
+    def __init__(self, root: Path | str, *, create: bool = True) -> None:
+        self.root = Path(root)
+        mark = self.root / _MARK
+        with disk(self.root, "open the store"):
+            if mark.exists():
+                _check_mark(mark)
+                return
+            entries = _plain_entries(self.root)
+        if not create:
+            msg = f"there is no store at {self.root}: name one with --store, or make one with bench run"
+            raise StoreError(msg)
+        if entries:
+            msg = f"{self.root} is no store and holds {entries[0]}: name another folder with --store"
+            raise StoreError(msg)
+        with disk(self.root, "make the store"):
+            self.root.mkdir(parents=True, exist_ok=True)
+            temporary = self.root / f".{_MARK}.{uuid.uuid4().hex}"
+            try:
+                temporary.write_text(_MARK_TEXT, "ascii")
+                _fsync(temporary)
+                temporary.rename(mark)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+            _fsync(self.root)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
+    def commit(self, folder: str, write: Callable[[Path], None], manifest: Mapping[str, Any]) -> bool:
+        """Make ``folder`` appear with the files that ``write`` puts into an empty folder it is given.
+
+        Parameters
+        ----------
+        folder
+            Relative, ``/``-separated; values through :func:`bench.store.escape`, e.g. ``runs/key=4f…``.
+        write
+            Called at most once; its files may depend neither on the path it gets nor on time.
+        manifest
+            Plain values. ``key_document`` (whose digest is ``key``) lets ``why`` explain a difference;
+            ``provenance`` (time, versions, device, threads) goes into a file of its own that is exempt from
+            determinism; everything else is content.
+
+        Returns
+        -------
+        bool
+            False when the folder was already committed, before or while this writer worked.
+
+        Raises
+        ------
+        StoreError
+            When the disk refuses or the manifest is wrong; nothing is then left behind. An error of ``write``
+            itself is passed on, after the temporary folder is removed.
+        """
+        target = self.root / check_folder(folder)
+        if (target / MANIFEST).exists():
+            return False
+        self._check_place(folder)
+        temporary = self.root / _TEMPORARY / uuid.uuid4().hex
+        try:
+            with disk(target, "write"):
+                temporary.mkdir(parents=True)
+            _call(write, temporary, target)
+            with disk(target, "write"):
+                content = manifests.build(folder, manifest, _seal_files(temporary))
+                manifests.write(temporary, content, manifest.get("provenance", {}))
+                for name in (PROVENANCE, MANIFEST):
+                    _fsync(temporary / name)
+                _fsync(temporary)
+                return _put_if_absent(temporary, target, self.root)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def has(self, folder: str) -> bool:
+        """Return whether ``folder`` is committed."""
+        return (self.root / check_folder(folder) / MANIFEST).is_file()
+
+    def path(self, folder: str) -> Path:
+        """Return the path of a committed folder; raise :class:`StoreError` if it is not committed."""
+        if not self.has(folder):
+            msg = f"{self.root / folder} is not committed in this store: bench store ls shows what is"
+            raise StoreError(msg)
+        return self.root / folder
+
+    def manifest(self, folder: str) -> dict[str, Any]:
+        """Return the manifest of a committed folder, its ``provenance`` included.
+
+        Raises
+        ------
+        StoreError
+            When it is absent, corrupt, changed, misplaced or of a newer schema; the sentence names the file.
+        """
+        return manifests.read(self.path(folder), folder)
+
+    def verify(self, folder: str | None = None) -> list[Problem]:
+        """Return what is wrong with one committed folder, or with the whole store; reads every byte."""
+        from bench.store.verify import verify
+
+        return verify(self, folder)
+
+    def gc(self, older_than: timedelta = timedelta(days=1)) -> list[str]:
+        """Remove temporary folders in which nothing changed for ``older_than``; return their names.
+
+        These are what killed writers left behind. Committed folders are never touched, and a living writer's
+        folder is spared as long as it writes something within that time.
+        """
+        removed = []
+        limit = time.time() - older_than.total_seconds()
+        with disk(self.root / _TEMPORARY, "clean"):
+            if not (self.root / _TEMPORARY).is_dir():
+                return []
+            for leftover in sorted((self.root / _TEMPORARY).iterdir()):
+                try:
+                    newest = max(p.lstat().st_mtime for p in (leftover, *leftover.rglob("*")))
+                except FileNotFoundError:  # its writer has just committed it
+                    continue
+                if newest <= limit:
+                    shutil.rmtree(leftover)
+                    removed.append(leftover.name)
+        return removed
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Return the committed folders at and below ``prefix`` (a folder; "" for all), sorted."""
+        top = self.root / check_folder(prefix) if prefix else self.root
+        with disk(top, "list"):
+            return sorted(_committed(top, prefix))
+
+    def _check_place(self, folder: str) -> None:
+        """Refuse a folder inside a committed one, or one that stands there without a manifest."""
+        parts = folder.split("/")
+        for i in range(1, len(parts)):
+            above = "/".join(parts[:i])
+            if (self.root / above / MANIFEST).exists():
+                msg = f"{folder} cannot stand inside {self.root / above}, which is committed: name another"
+                raise StoreError(msg)
+        target = self.root / folder
+        with disk(target, "read"):
+            stray = next(target.iterdir(), None) if target.is_dir() else None
+        # A racing writer's folder has its manifest from the first moment on: look again before complaining.
+        if stray is not None and not (target / MANIFEST).exists():
+            msg = f"{target} holds {stray.name} without a manifest: move it away and run again"
+            raise StoreError(msg)
+
+
+def _call(write: Callable[[Path], None], temporary: Path, target: Path) -> None:
+    """Run ``write``; an error of the store's disk becomes a sentence, one of the writer's inputs passes."""
+    try:
+        write(temporary)
+    except OSError as error:
+        ours = error.filename is None or str(error.filename).startswith(str(temporary))
+        if ours and error.errno in DISK:
+            raise StoreError(sentence(error, target, "write")) from error
+        raise
+
+
+def _seal_files(temporary: Path) -> dict[str, dict[str, Any]]:
+    """Fsync every file and folder below ``temporary``; return size and sha256 by relative path."""
+    files = {}
+    for path in sorted(temporary.rglob("*")):
+        name = path.relative_to(temporary).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()) or name in {MANIFEST, PROVENANCE}:
+            msg = f"a writer may not leave {name!r} in its folder: plain files under other names only"
+            raise StoreError(msg)
+        if path.is_file():
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            files[name] = {"bytes": path.stat().st_size, "sha256": sha256}
+        _fsync(path)
+    return files
+
+
+def _put_if_absent(temporary: Path, target: Path, root: Path) -> bool:
+    """Rename ``temporary`` to ``target`` durably unless that holds something; return whether it won."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.rename(target)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST} and (target / MANIFEST).exists():
+            return False
+        raise
+    above = target.parent
+    _fsync(above)
+    while above != root:
+        above = above.parent
+        _fsync(above)
+    return True
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _committed(top: Path, folder: str) -> Iterator[str]:
+    if not top.is_dir():
+        return
+    if (top / MANIFEST).is_file():
+        yield folder
+        return
+    with os.scandir(top) as entries:
+        below = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+    for name in below:
+        yield from _committed(top / name, f"{folder}/{name}" if folder else name)
+
+
+def _plain_entries(root: Path) -> list[str]:
+    if not root.exists():
+        return []
+    return sorted(p.name for p in root.iterdir() if not p.name.startswith(".") and p.name != "lost+found")
+
+
+def _check_mark(mark: Path) -> None:
+    if mark.read_bytes() == _MARK_TEXT.encode("ascii"):
+        return
+    msg = (
+        f"{mark} is not of this wellbench's store format: install a newer wellbench if one wrote it, "
+        f"or put back the line {_MARK_TEXT.strip()}"
+    )
+    raise StoreError(msg)
