@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NUCLEUS_RADIUS = 6.8
 CELL_RADIUS = 15.0
-MEAN_COUNT = 15.0
+MEAN_COUNT = 17.0
 CELL_SD = 0.35
 GOLGI_SPOTS = 10
 HALF_WINDOW = 29
@@ -56,7 +56,7 @@ def place(rng: np.random.Generator, n: int, size: int) -> NDArray[np.float32]:
     """Return up to n centres (n, 2), uniform but no closer than nuclei can lie; crowded fields hold fewer."""
     centres = np.zeros((n, 2))
     placed = 0
-    distance = 2.3 * NUCLEUS_RADIUS
+    distance = 1.85 * NUCLEUS_RADIUS
     for candidate in rng.uniform(3.0, size - 3.0, (60 * n, 2)):
         if placed == n:
             break
