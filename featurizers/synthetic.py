@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featurizers.base import Channel, Field, Need
+from featurizers.oracle import DEMO
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,9 +22,6 @@ PAINTING: tuple[Channel, ...] = (
     Channel("Mito", "MitoTracker"),
 )
 """The five channels of Cell Painting."""
-
-STATES = ("Latent_A", "Latent_B")
-"""Latent states that :func:`synthetic_fields` writes into the metadata."""
 
 
 class FieldList(list[Field]):
@@ -45,8 +43,8 @@ def synthetic_fields(
     """Return one field per entry of ``cells``, holding that many cells.
 
     Cells are discs of radius 10 to 14 pixels with a nucleus of half that radius, placed on a grid so that
-    they do not touch; channels differ in brightness and texture. Every second field is another well,
-    and wells alternate between the compounds ``A`` and ``B``.
+    they do not touch; channels differ in brightness. Every second field is another well, and wells
+    alternate between the compounds ``A`` and ``B``. The latent states are random and unrelated.
 
     Parameters
     ----------
@@ -69,7 +67,7 @@ def synthetic_fields(
                     "Metadata_Well": f"{chr(ord('A') + well % 8)}{1 + well // 8:02d}",
                     "Metadata_Site": 1 + number % 2,
                     "Metadata_Compound": "AB"[well % 2],
-                    **dict(zip(STATES, rng.normal(size=len(STATES)).tolist(), strict=True)),
+                    **{state: float(rng.normal()) for state in DEMO},
                 },
                 channels=tuple(channels),
                 pixels=_quantised(image, bit_depth),

@@ -87,8 +87,7 @@ def presets(subject: Subject) -> str:
     found = getattr(subject.cls, "presets", None)
     if not isinstance(found, Mapping) or "default" not in found:
         raise Violation("presets is not a mapping with the entry 'default'; add one")
-    preset: Any
-    for name, preset in found.items():
+    for name, preset in dict[str, Any](found).items():
         if not isinstance(preset, subject.cls.Config):
             raise Violation(
                 f"preset {name!r} is a {type(preset).__name__}; make it a {subject.cls.Config.__name__}"
