@@ -6,11 +6,12 @@ Shapes: T readouts, P perturbations, R repeats, K outer folds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
 
 Role = Literal["entrant", "control", "ceiling", "floor", "permuted"]
 

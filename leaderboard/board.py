@@ -1,0 +1,250 @@
+"""Boards: runs grouped by what makes them comparable, ranked, tested per readout, with notes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from leaderboard import notes as words
+from leaderboard.compare import BOARD_KEY, why_apart
+from leaderboard.decide import Decision, decide, skill_interval
+from leaderboard.panel import Standing, check, common_panel, shared, standings
+from leaderboard.ranks import Ranking, rank
+from leaderboard.readouts import ReadoutTests, readout_tests
+from leaderboard.rules import Rules
+from leaderboard.schema import BoardError, Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MISSING = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """The runs of one dataset version, layer, task, protocol and fold table.
+
+    Parameters
+    ----------
+    entries
+        The runs, in the order of ``rows``.
+    rows
+        One row per run, ordered by mean skill; columns in ``docs/leaderboard.md``.
+    pairs
+        One row per decided pair: ``a``, ``b`` (runs), ``difference``, ``low``, ``high``, ``p``, ``p_holm``
+        (pairs of ranked entrants), ``mdd80``, ``verdict``.
+    readouts
+        One row per run and readout: ``run``, ``readout``, ``skill``, ``p``, ``q``, ``predictable``,
+        ``q_controls``, ``beyond_controls``.
+    notes
+        What a reader must know, above all what cannot be concluded; one sentence each.
+    banner
+        Shown above everything when the protocol is optimistic; empty otherwise.
+    """
+
+    entries: tuple[Entry, ...]
+    rows: pd.DataFrame
+    pairs: pd.DataFrame
+    readouts: pd.DataFrame
+    notes: list[str]
+    banner: str
+    rules: Rules
+
+    @property
+    def title(self) -> str:
+        """One line that names the board."""
+        first = self.entries[0]
+        return f"{first.dataset} {first.dataset_version} · {first.layer} · {first.task} · {first.protocol}"
+
+    def key(self) -> dict[str, str]:
+        """Return what all runs of this board share."""
+        first = self.entries[0]
+        return {name: str(getattr(first, name)) for name in (*BOARD_KEY, "protocol")}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a copy of the rows: the one query behind terminal, Markdown, CSV and JSON."""
+        return self.rows.copy()
+
+
+class Leaderboard:
+    """Group runs into boards; runs are never ranked across boards.
+
+    Parameters
+    ----------
+    entries
+        Runs, in any order.
+    rules
+        Levels and sign-flips.
+
+    Attributes
+    ----------
+    boards
+        One per dataset, version, layer, task, protocol and fold table, in order of first appearance.
+    separations
+        One sentence per further board: why its runs are not ranked with an earlier one's.
+
+    Raises
+    ------
+    BoardError
+        When a run is given twice or its arrays do not fit its names.
+    """
+
+    def __init__(self, entries: Sequence[Entry], rules: Rules | None = None) -> None:
+        rules = rules or Rules()
+        groups: dict[tuple[str, ...], list[Entry]] = {}
+        seen: set[str] = set()
+        for entry in entries:
+            check(entry)
+            if entry.run in seen:
+                raise BoardError(f"Run {entry.run!r} is given twice; pass every run once.")
+            seen.add(entry.run)
+            groups.setdefault(tuple(str(getattr(entry, name)) for name in BOARD_KEY), []).append(entry)
+        self.boards = [make_board(group, rules) for group in groups.values()]
+        self.separations = _separations([group[0] for group in groups.values()])
+
+
+def make_board(entries: Sequence[Entry], rules: Rules) -> Board:
+    """Build one board from runs that share all of its key."""
+    panel = common_panel(entries)
+    placed = sorted(
+        standings(entries, panel),
+        key=lambda s: (
+            -np.nan_to_num(s.summands.skill, nan=-np.inf),
+            s.entry.label,
+            s.entry.head,
+            s.entry.run,
+        ),
+    )
+    ranked = [standing for standing in placed if not standing.unranked]
+    margin = entries[0].margin
+    decisions = _decide_pairs(placed, rules)
+    ranking = rank(
+        len(ranked),
+        {
+            (i, j): decisions[ranked[i].entry.run, ranked[j].entry.run]
+            for i, j in combinations(range(len(ranked)), 2)
+        },
+        margin=margin,
+        level=rules.level,
+    )
+    tests = readout_tests(placed, panel, rules)
+    rows = _rows(placed, ranked, ranking, decisions, tests, rules)
+    pairs = _pairs(decisions, ranked, ranking)
+    return Board(
+        entries=tuple(standing.entry for standing in placed),
+        rows=rows,
+        pairs=pairs,
+        readouts=tests.frame(placed, panel),
+        notes=words.notes(placed, rows, pairs, panel, rules),
+        banner=words.banner(entries),
+        rules=rules,
+    )
+
+
+def _decide_pairs(placed: Sequence[Standing], rules: Rules) -> dict[tuple[str, str], Decision]:
+    """D1 for every pair with an entrant in it, the one with more skill first."""
+    comparable = [s for s in placed if s.comparable]
+    decisions = {}
+    for a, b in combinations(comparable, 2):
+        if "entrant" not in (a.entry.role, b.entry.role):
+            continue
+        left, right = shared(a, b)
+        decisions[a.entry.run, b.entry.run] = decide(
+            left,
+            right,
+            margin=a.entry.margin,
+            level=rules.level,
+            measured=a.entry.variance_measured and b.entry.variance_measured,
+        )
+    return decisions
+
+
+def _rows(
+    placed: Sequence[Standing],
+    ranked: Sequence[Standing],
+    ranking: Ranking,
+    decisions: dict[tuple[str, str], Decision],
+    tests: ReadoutTests,
+    rules: Rules,
+) -> pd.DataFrame:
+    position = {standing.entry.run: index for index, standing in enumerate(ranked)}
+    rows = []
+    for standing in placed:
+        entry, values = standing.entry, standing.summands
+        interval = skill_interval(values, rules.level, measured=entry.variance_measured)
+        index = position.get(entry.run)
+        above = decisions[ranked[index - 1].entry.run, entry.run] if index else None
+        counts = tests.counts(entry.run)
+        rows.append(
+            {
+                "rank": MISSING if index is None else index + 1,
+                "rank_low": MISSING if index is None else ranking.low[index],
+                "rank_high": MISSING if index is None else ranking.high[index],
+                "ties": "" if index is None else ranking.ties[index],
+                "label": entry.label,
+                "name": entry.name,
+                "role": entry.role,
+                "head": entry.head,
+                "skill": values.skill,
+                "skill_low": interval.low,
+                "skill_high": interval.high,
+                "median_skill": values.median_skill,
+                "above_difference": -above.difference if above else MISSING,
+                "above_verdict": FLIPPED[above.verdict] if above else "",
+                "above_mdd80": above.mdd80 if above else MISSING,
+                "predictable": counts.predictable,
+                "predictable_permuted": counts.permuted,
+                "beyond_controls": counts.beyond,
+                "readouts": int(values.defined.sum()),
+                "readouts_undefined": int((~values.defined).sum()),
+                "perturbations": int((values.folds >= 0).any(axis=0).sum()),
+                "effective_perturbations": values.effective_number,
+                "coverage": entry.coverage,
+                "fit_scope": entry.fit_scope,
+                "preset": entry.preset,
+                "seconds": entry.seconds,
+                "peak_memory_mb": entry.peak_memory_mb,
+                "unranked": standing.unranked,
+                "run": entry.run,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    whole = ["rank", "rank_low", "rank_high", "predictable", "predictable_permuted", "beyond_controls"]
+    return frame.astype(dict.fromkeys(whole, "Int64"))
+
+
+FLIPPED = {"better": "worse", "worse": "better", "tied": "tied", "undecided": "undecided"}
+"""The verdict on the second of a pair."""
+
+
+def _pairs(
+    decisions: dict[tuple[str, str], Decision], ranked: Sequence[Standing], ranking: Ranking
+) -> pd.DataFrame:
+    runs = [standing.entry.run for standing in ranked]
+    adjusted = {(runs[i], runs[j]): p for (i, j), p in ranking.adjusted.items()}
+    columns = ["a", "b", "difference", "low", "high", "p", "p_holm", "mdd80", "verdict"]
+    return pd.DataFrame(
+        [
+            (a, b, d.difference, d.low, d.high, d.p, adjusted.get((a, b), MISSING), d.mdd80, d.verdict)
+            for (a, b), d in decisions.items()
+        ],
+        columns=columns,
+    )
+
+
+def _separations(firsts: Sequence[Entry]) -> list[str]:
+    """For every board after the first, why it stands apart from the most similar earlier one."""
+    sentences = []
+    for index, entry in enumerate(firsts[1:], start=1):
+        nearest = min(
+            firsts[:index],
+            key=lambda other: sum(getattr(other, name) != getattr(entry, name) for name in BOARD_KEY),
+        )
+        sentences.append(
+            f"{entry.label} and {nearest.label} are not ranked together: {why_apart(nearest, entry)}."
+        )
+    return sentences

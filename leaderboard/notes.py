@@ -1,0 +1,160 @@
+"""Sentences under a board: what cannot be concluded, who is not ranked, which controls were not beaten."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from leaderboard.panel import Standing
+    from leaderboard.rules import Rules
+    from leaderboard.schema import Entry
+
+
+def banner(entries: Sequence[Entry]) -> str:
+    """Return the line above an optimistic board; empty for an honest protocol."""
+    if not any(entry.optimistic for entry in entries):
+        return ""
+    return (
+        f"OPTIMISTIC PROTOCOL ({entries[0].protocol}): perturbations stand in train and test, so these "
+        "skills do not tell what is predicted for a new perturbation."
+    )
+
+
+def notes(
+    placed: Sequence[Standing], rows: pd.DataFrame, pairs: pd.DataFrame, panel: tuple[str, ...], rules: Rules
+) -> list[str]:
+    """Return the sentences of one board, the most important first."""
+    label = _labels(rows)
+    found = [
+        *_conclusions(rows, pairs, label),
+        *_effective(rows, rules),
+        *_unmeasured(placed),
+        *_controls(placed, pairs, label),
+        *_unranked(rows),
+        *_readouts(placed, rows, panel, rules),
+    ]
+    warnings = dict.fromkeys(warning for s in placed for warning in s.entry.warnings)
+    return [*found, *warnings]
+
+
+def _labels(rows: pd.DataFrame) -> dict[str, str]:
+    """Name of each run in sentences: its label, with the head where labels repeat."""
+    twice = rows["label"].duplicated(keep=False)
+    full = rows["label"].where(~twice, rows["label"] + " (" + rows["head"] + ")")
+    return dict(zip(rows["run"].astype(str), full.astype(str), strict=True))
+
+
+def _conclusions(rows: pd.DataFrame, pairs: pd.DataFrame, label: dict[str, str]) -> list[str]:
+    ranked = rows[rows["rank"].notna()]
+    if len(ranked) == 0:
+        return ["No entrant can be ranked."]
+    if len(ranked) == 1:
+        return ["One entrant only: there is nothing to rank it against."]
+    between = pairs[pairs["p_holm"].notna()]
+    if between.empty:
+        return ["No pair of entrants can be decided."]
+    low, high = f"{between['mdd80'].min():.3f}", f"{between['mdd80'].max():.3f}"
+    span = low if low == high else f"{low}–{high}"
+    groups = _tie_groups(ranked, label)
+    told = f"not told apart: {'; '.join(groups)}" if groups else f"all {len(ranked)} entrants are told apart"
+    return [f"Smallest difference found in 4 of 5 such screens: {span} mean skill; {told}."]
+
+
+def _tie_groups(ranked: pd.DataFrame, label: dict[str, str]) -> list[str]:
+    letters = dict.fromkeys("".join(ranked["ties"]))
+    groups = [
+        [label[run] for run, ties in zip(ranked["run"], ranked["ties"], strict=True) if letter in ties]
+        for letter in letters
+    ]
+    return [" = ".join(group) for group in groups if len(group) > 1]
+
+
+def _effective(rows: pd.DataFrame, rules: Rules) -> list[str]:
+    known = rows[rows["skill"].notna()]
+    if known.empty:
+        return []
+    effective, number = known["effective_perturbations"].min(), int(known["perturbations"].max())
+    figure = f"Effective number of perturbations {effective:.0f} of {number}"
+    if effective < rules.effective_minimum:
+        return [
+            f"{figure}: not resolvable, a few strong perturbations carry most of the floor's error, and "
+            f"below {rules.effective_minimum:.0f} no test has much power."
+        ]
+    return [f"{figure}."]
+
+
+def _unmeasured(placed: Sequence[Standing]) -> list[str]:
+    entry = placed[0].entry
+    if entry.variance_measured:
+        return []
+    return [f"No interval and no verdict: error rates under {entry.protocol!r} have not been measured."]
+
+
+def _controls(placed: Sequence[Standing], pairs: pd.DataFrame, label: dict[str, str]) -> list[str]:
+    """Say which controls, and whether the floor, a ranked entrant fails to beat by D1."""
+    ranked = [s.entry for s in placed if not s.unranked]
+    if not ranked or not ranked[0].variance_measured:
+        return []
+    better = set(pairs.loc[pairs["verdict"] == "better", ["a", "b"]].itertuples(index=False, name=None))
+    sentences = []
+    if not any(s.entry.role == "control" for s in placed):
+        sentences.append(
+            "No control stands on this board: a skill may be cell count or plate position alone."
+        )
+    for entry in ranked:
+        rivals = [s.entry for s in placed if s.entry.role in ("control", "floor") and s.comparable]
+        same_head = [r for r in rivals if r.role == "floor" or r.head == entry.head]
+        unbeaten = [r for r in same_head if (entry.run, r.run) not in better]
+        if not unbeaten:
+            continue
+        verdict = "nothing shown beyond them"
+        if any(rival.role == "floor" for rival in unbeaten):
+            verdict = "nothing shown at all"
+        elif any(rival.name == "cell-count" for rival in unbeaten):
+            verdict = "nothing shown beyond the number of cells"
+        names = ", ".join(label[rival.run] for rival in unbeaten)
+        sentences.append(f"{label[entry.run]} does not beat {names}: {verdict}.")
+    return sentences
+
+
+def _unranked(rows: pd.DataFrame) -> list[str]:
+    shown = rows[(rows["role"] == "entrant") & (rows["unranked"] != "")]
+    return [f"{row.label} is not ranked: {row.unranked}." for row in shown.itertuples()]
+
+
+def _readouts(
+    placed: Sequence[Standing], rows: pd.DataFrame, panel: tuple[str, ...], rules: Rules
+) -> list[str]:
+    sentences = []
+    undefined = int(rows["readouts_undefined"].max())
+    if undefined:
+        sentences.append(
+            f"{undefined} of {len(panel)} readouts have no defined skill (never observed, or the floor makes "
+            "no error) and are left out of means."
+        )
+    least = math.ceil(len(panel) / (rules.q * (rules.flips + 1)))
+    if least > 1 and (rows.loc[rows["rank"].notna(), "predictable"] == 0).any():
+        sentences.append(
+            f"With {rules.flips} sign-flips over {len(panel)} readouts, fewer than {least} predictable ones "
+            "cannot be found; 0 does not mean none."
+        )
+    lacking = [s.entry.label for s in placed if s.entry.role == "control" and s.entry.readouts != panel]
+    if lacking:
+        sentences.append(f"Left out of beyond-controls, because it lacks readouts: {', '.join(lacking)}.")
+    selections = [s.entry.facts.get("panel_selected_by") for s in placed]
+    chosen = {str(selection) for selection in selections if selection}
+    if chosen:
+        sentences.append(
+            f"The readouts were selected by a score ({', '.join(sorted(chosen))}): skills are those of a "
+            "selected panel, not of the layer."
+        )
+    if not np.isfinite(rows["skill"]).any():
+        sentences.append("No run has a defined score.")
+    return sentences

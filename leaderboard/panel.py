@@ -1,0 +1,146 @@
+"""Who stands on a board and who is ranked: the common readouts, and the reason where a run is not ranked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leaderboard.compare import aligned
+from leaderboard.schema import BoardError, Entry
+from leaderboard.summands import Summands, summands
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """One run on its board.
+
+    Parameters
+    ----------
+    entry
+        The run, restricted to the board's readouts where it has more.
+    summands
+        Its skill and losses over those readouts.
+    missing
+        Readouts with at least one cell that the floor has an error for and the run has none.
+    unranked
+        Why the run is shown but not ranked; empty for a ranked entrant.
+    cells
+        Digest of which readouts, perturbations, repeats and folds were scored.
+    comparable
+        Whether D1 is run against the others: every ranked entrant, and controls, floor and ceiling whose
+        cells and floor fit.
+    """
+
+    entry: Entry
+    summands: Summands
+    missing: int
+    unranked: str
+    cells: bytes
+    comparable: bool
+
+
+def check(entry: Entry) -> None:
+    """Refuse an entry whose arrays and names do not fit each other.
+
+    Raises
+    ------
+    BoardError
+        Naming the run and the array.
+    """
+    size = (len(entry.perturbations), len(entry.readouts))
+    where = f"run {entry.run!r} ({entry.label})"
+    if entry.e.shape != entry.e0.shape or entry.e.ndim != 3 or entry.e.shape[1:] != size:
+        raise BoardError(
+            f"{where}: e {entry.e.shape} and e0 {entry.e0.shape} must be (repeats, {size[0]} perturbations, "
+            f"{size[1]} readouts)."
+        )
+    if entry.folds.shape != entry.e.shape[:2]:
+        raise BoardError(f"{where}: folds {entry.folds.shape} must be {entry.e.shape[:2]}, like the errors.")
+    for kind, names in (("readout", entry.readouts), ("perturbation", entry.perturbations)):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise BoardError(f"{where}: the {kind} {twice[0]!r} is listed twice; give each a unique name.")
+
+
+def common_panel(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Return the readouts that most of the runs have; the first such set on a tie."""
+    sets = Counter(frozenset(entry.readouts) for entry in entries)
+    most = max(sets.values())
+    return next(entry.readouts for entry in entries if sets[frozenset(entry.readouts)] == most)
+
+
+def standings(entries: Sequence[Entry], panel: tuple[str, ...]) -> list[Standing]:
+    """Place every run on the board's panel and say who is not ranked, and why.
+
+    A mean over other readouts or other cells is another quantity: a run that lacks readouts of the panel, or
+    predictions for values under test, is shown with its reason and not ranked.
+    """
+    placed = [_place(entry, panel) for entry in entries]
+    reference = next((standing for standing in placed if not standing.unranked), None)
+    return [_against_reference(standing, reference) for standing in placed]
+
+
+def shared(a: Standing, b: Standing) -> tuple[Summands, Summands]:
+    """Summands of two runs over the cells both have; those at hand where the cells are the same.
+
+    Raises
+    ------
+    BoardError
+        When they share nothing, or were scored in other folds or against other floors.
+    """
+    left, right = a.summands, b.summands
+    if a.cells == b.cells and np.allclose(left.floor_loss, right.floor_loss, rtol=1e-3, atol=1e-6):
+        return left, right
+    both = aligned(a.entry, b.entry)
+    return summands(both.ea, both.e0a, both.folds), summands(both.eb, both.e0b, both.folds)
+
+
+def _place(entry: Entry, panel: tuple[str, ...]) -> Standing:
+    lacking = len(set(panel) - set(entry.readouts))
+    if not lacking and entry.readouts != panel:
+        index = {name: column for column, name in enumerate(entry.readouts)}
+        columns = [index[name] for name in panel]
+        entry = replace(entry, e=entry.e[:, :, columns], e0=entry.e0[:, :, columns], readouts=panel)
+    values = summands(entry.e, entry.e0, entry.folds)
+    due = np.isfinite(entry.e0) & (entry.folds >= 0)[:, :, None]
+    seen = due & np.isfinite(entry.e)
+    missing = int((due & ~seen).any(axis=(0, 1)).sum())
+    reason = ""
+    if entry.role != "entrant":
+        reason = entry.role
+    elif np.isnan(values.skill):
+        reason = "no readout has a defined score"
+    elif lacking:
+        reason = f"lacks {lacking} of the board's {len(panel)} readouts"
+    elif entry.coverage < 1:
+        reason = f"partly run ({100 * entry.coverage:.3g} % of the units)"
+    elif missing:
+        reason = f"no prediction for values of {missing} of {len(panel)} readouts"
+    comparable = not reason or (entry.role in ("control", "floor", "ceiling") and not np.isnan(values.skill))
+    return Standing(entry, values, missing, reason, _fingerprint(entry, seen), comparable)
+
+
+def _fingerprint(entry: Entry, seen: NDArray[np.bool_]) -> bytes:
+    digest = sha256(repr((entry.readouts, entry.perturbations, seen.shape)).encode())
+    digest.update(np.packbits(seen).tobytes())
+    digest.update(np.ascontiguousarray(entry.folds, dtype=np.int64).tobytes())
+    return digest.digest()
+
+
+def _against_reference(standing: Standing, reference: Standing | None) -> Standing:
+    if reference is None or not standing.comparable or standing is reference:
+        return standing
+    try:
+        shared(reference, standing)
+    except BoardError as error:
+        return replace(standing, unranked=str(error).rstrip("."), comparable=False)
+    return standing

@@ -1,0 +1,194 @@
+r"""Per-readout tests (D3): which readouts a run predicts, and which it predicts better than another run.
+
+The perturbation is the unit. With u_i the mean over repeats of e0 - e (against the floor) or of eB - eA
+(between runs), the sign of every u_i is as likely + as - under the null of symmetric differences. The
+studentised mean
+
+    t(s) = mean(s u) / (sd(s u) / sqrt(n)),    s in {-1, +1}^n,
+
+is a monotone function of S(s) = sum_i s_i u_i, because sum u_i^2 does not change with the signs, so counting
+S gives the studentised test's p-value. The same flips serve all readouts: the dependence between readouts is
+kept, and all flips of a block of readouts are one matrix product.
+
+Between runs the sign-flip alone is liberal (training sets are shared), so p is the larger of it and of a
+corrected resampled t-test per readout, V = c var_rf(fold means), with c and df of :mod:`leaderboard.decide`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leaderboard.adjust import benjamini_hochberg
+from leaderboard.decide import design, t_two_sided
+from leaderboard.summands import BLOCK, FloatArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from leaderboard.rules import Rules
+
+
+@dataclass(frozen=True, eq=False)
+class PerReadout:
+    """A test per readout.
+
+    Parameters
+    ----------
+    effect
+        (T,) mean over perturbations of u, in squared units of the readout; positive speaks for the run.
+    p, q
+        (T,) p-values and Benjamini-Hochberg q-values; NaN where nothing was observed.
+    """
+
+    effect: FloatArray
+    p: FloatArray
+    q: FloatArray
+
+    def significant(self, q: float) -> NDArray[np.bool_]:
+        """(T,) bool: effects above zero with a q-value below ``q``."""
+        return (self.q < q) & (self.effect > 0)
+
+
+def flip_signs(perturbations: int, rules: Rules) -> FloatArray:
+    """(flips, P) of -1 and +1, seeded: the same for every readout, run and comparison on the same P."""
+    rng = np.random.default_rng([rules.seed, perturbations])
+    return np.where(rng.integers(0, 2, (rules.flips, perturbations), dtype=np.int8) > 0, 1.0, -1.0)
+
+
+def against_floor(
+    e: NDArray[np.floating], e0: NDArray[np.floating], folds: NDArray[np.integer], rules: Rules
+) -> PerReadout:
+    """Test every readout against the floor, one-sided.
+
+    Parameters
+    ----------
+    e, e0
+        (R, P, T) squared errors of the run and of the floor.
+    folds
+        (R, P) outer folds, -1 where untested.
+    rules
+        Flips, seed and q.
+    """
+    signs = flip_signs(e.shape[1], rules)
+
+    def test(gain: FloatArray) -> tuple[FloatArray, FloatArray]:
+        u, known = _repeat_mean(gain)
+        return _effect(u, known), sign_flip(u, signs, two_sided=False)
+
+    return _by_blocks(e0, e, folds, test)
+
+
+def against_entry(
+    ea: NDArray[np.floating], eb: NDArray[np.floating], folds: NDArray[np.integer], rules: Rules
+) -> PerReadout:
+    """Test every readout of run A against run B, two-sided; positive effects speak for A.
+
+    Parameters
+    ----------
+    ea, eb
+        (R, P, T) squared errors of both runs; a cell counts where both are finite.
+    folds
+        (R, P) outer folds, -1 where untested.
+    rules
+        Flips, seed and q.
+    """
+    signs = flip_signs(ea.shape[1], rules)
+
+    def test(gain: FloatArray) -> tuple[FloatArray, FloatArray]:
+        u, known = _repeat_mean(gain)
+        p = np.fmax(sign_flip(u, signs, two_sided=True), corrected_t(gain, folds))
+        return _effect(u, known), p
+
+    return _by_blocks(eb, ea, folds, test)
+
+
+def sign_flip(u: FloatArray, signs: FloatArray, *, two_sided: bool) -> FloatArray:
+    """Return p = (1 + #{flips at least as extreme}) / (1 + flips) per readout.
+
+    Parameters
+    ----------
+    u
+        (P, T) differences per perturbation; 0 where unobserved.
+    signs
+        (F, P) of -1 and +1.
+    two_sided
+        Count |S| instead of S.
+    """
+    observed = u.sum(axis=0)
+    # Equal sums may differ in the last bits of the product; a tie counts against the run.
+    slack = 1e-12 * np.abs(u).sum(axis=0)
+    flipped = signs @ u  # (F, T)
+    if two_sided:
+        np.abs(flipped, out=flipped)
+        observed = np.abs(observed)
+    return np.asarray((1.0 + (flipped >= observed - slack).sum(axis=0)) / (1.0 + len(signs)))
+
+
+def corrected_t(gain: FloatArray, folds: NDArray[np.integer]) -> FloatArray:
+    """Two-sided p-value of the corrected resampled t-test per readout (Nadeau & Bengio 2003).
+
+    Parameters
+    ----------
+    gain
+        (R, P, T) differences of squared errors, NaN where unobserved.
+    folds
+        (R, P) outer folds, -1 where untested.
+
+    Returns
+    -------
+    ndarray
+        (T,) p-values; NaN where the folds carry no variance (fewer than two folds with values).
+    """
+    size = design(np.asarray(folds))
+    if not size.measurable:
+        return np.full(gain.shape[2], np.nan)
+    flat = gain.reshape(-1, gain.shape[2])
+    known = np.isfinite(flat)
+    values = np.where(known, flat, 0.0)
+    cell = np.where(folds >= 0, np.arange(len(folds))[:, None] * (int(folds.max()) + 1) + folds, -1).ravel()
+    labels = np.unique(cell[cell >= 0])
+    member = (cell == labels[:, None]).astype(np.float64)  # (KR, RP)
+    count = member @ known
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (member @ values) / count  # (KR, T)
+        variance = np.nanvar(means, axis=0, ddof=1) if len(labels) > 1 else np.full(gain.shape[2], np.nan)
+        mean = values.sum(axis=0) / known.sum(axis=0)
+        t = mean / np.sqrt(size.factor * variance)
+    # Identical predictions: no difference and no spread is no evidence.
+    return np.where((mean == 0) & (variance == 0), 1.0, t_two_sided(t, size.df))
+
+
+def _repeat_mean(gain: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Mean over observed repeats, (P, T), 0 where never observed; and the observed perturbations, (T,)."""
+    known = np.isfinite(gain)
+    count = known.sum(axis=0)
+    u = np.where(known, gain, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return u, (count > 0).sum(axis=0)
+
+
+def _effect(u: FloatArray, known: NDArray[np.intp]) -> FloatArray:
+    return np.where(known > 0, u.sum(axis=0) / np.maximum(known, 1), np.nan)
+
+
+def _by_blocks(
+    worse: NDArray[np.floating],
+    better: NDArray[np.floating],
+    folds: NDArray[np.integer],
+    test: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
+) -> PerReadout:
+    """Run ``test`` on ``worse - better`` in blocks of readouts and adjust over all of them."""
+    readouts = worse.shape[2]
+    effect, p = np.full(readouts, np.nan), np.full(readouts, np.nan)
+    untested = (folds < 0)[:, :, None]
+    for start in range(0, readouts, BLOCK):
+        part = slice(start, start + BLOCK)
+        gain = worse[:, :, part].astype(np.float64) - better[:, :, part]
+        gain[np.broadcast_to(untested, gain.shape) | ~np.isfinite(gain)] = np.nan
+        effect[part], p[part] = test(gain)
+    p[~np.isfinite(effect)] = np.nan
+    return PerReadout(effect=effect, p=p, q=benjamini_hochberg(p))

@@ -1,0 +1,161 @@
+"""Per-readout tests of a whole board: predictable, its expectation under permuted labels, beyond controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from leaderboard.adjust import benjamini_hochberg
+from leaderboard.compare import aligned
+from leaderboard.predictable import PerReadout, against_entry, against_floor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from leaderboard.panel import Standing
+    from leaderboard.rules import Rules
+    from leaderboard.summands import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers of readouts; NaN where there is nothing to count from."""
+
+    predictable: float
+    permuted: float
+    beyond: float
+
+
+@dataclass(frozen=True, eq=False)
+class ReadoutTests:
+    """All per-readout tests of a board, by run.
+
+    Parameters
+    ----------
+    floor
+        D3 against the floor, per run (the floor itself has none).
+    controls
+        (T,) q-values of "better than every control", per entrant and ceiling, where a control is available.
+    permuted
+        Run of the permuted twin, per run that has one.
+    q
+        Level of the q-values.
+    """
+
+    floor: dict[str, PerReadout]
+    controls: dict[str, FloatArray]
+    permuted: dict[str, str]
+    q: float
+
+    def predictable(self, run: str) -> NDArray[np.bool_]:
+        """(T,) bool: predicted better than the floor."""
+        return self.floor[run].significant(self.q)
+
+    def beyond(self, run: str) -> NDArray[np.bool_]:
+        """(T,) bool: predictable, and better than every control."""
+        return self.predictable(run) & (self.controls[run] < self.q)
+
+    def counts(self, run: str) -> Counts:
+        """Numbers for one row of the board."""
+        if run not in self.floor:
+            return Counts(np.nan, np.nan, np.nan)
+        twin = self.permuted.get(run)
+        return Counts(
+            predictable=float(self.predictable(run).sum()),
+            permuted=np.nan if twin is None else float(self.predictable(twin).sum()),
+            beyond=float(self.beyond(run).sum()) if run in self.controls else np.nan,
+        )
+
+    def frame(self, placed: Sequence[Standing], panel: tuple[str, ...]) -> pd.DataFrame:
+        """One row per run and readout."""
+        parts = []
+        for standing in placed:
+            run, readouts = standing.entry.run, standing.entry.readouts
+            nothing = np.full(len(readouts), np.nan)
+            test = self.floor.get(run, PerReadout(nothing, nothing, nothing))
+            has_controls = run in self.controls and readouts == panel
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "run": run,
+                        "readout": readouts,
+                        "skill": standing.summands.skill_by_readout,
+                        "p": test.p,
+                        "q": test.q,
+                        "predictable": test.significant(self.q),
+                        "q_controls": self.controls[run] if has_controls else nothing,
+                        "beyond_controls": self.beyond(run)
+                        if has_controls
+                        else np.zeros(len(readouts), bool),
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True)
+
+
+def readout_tests(placed: Sequence[Standing], panel: tuple[str, ...], rules: Rules) -> ReadoutTests:
+    """Run every per-readout test of a board.
+
+    "Beyond controls" is an intersection-union test (Berger 1982, Technometrics 24, 295-300): its p-value is
+    the largest over the controls of the A-vs-B p-values, 1 where a control is at least as good, with
+    Benjamini-Hochberg over readouts; a readout counts when it is predictable too.
+    """
+    floor = {
+        s.entry.run: against_floor(s.entry.e, s.entry.e0, s.entry.folds, rules)
+        for s in placed
+        if s.entry.role != "floor"
+    }
+    beyond = {}
+    for standing in placed:
+        rivals = controls_of(standing, placed)
+        if rivals and standing.entry.role in ("entrant", "ceiling") and standing.entry.readouts == panel:
+            p = np.max([_better_than(standing, rival, rules) for rival in rivals], axis=0)
+            beyond[standing.entry.run] = benjamini_hochberg(p)
+    twins = {s.entry.run: twin for s in placed if (twin := _twin(s, placed))}
+    return ReadoutTests(floor=floor, controls=beyond, permuted=twins, q=rules.q)
+
+
+def controls_of(standing: Standing, placed: Sequence[Standing]) -> list[Standing]:
+    """Return the controls a run must beat: those with its head, or all where none has it.
+
+    A control that lacks readouts of the board, or was scored against another floor, is not available.
+    """
+    controls = [
+        s
+        for s in placed
+        if s.entry.role == "control"
+        and s.comparable
+        and s.entry.run != standing.entry.run
+        and s.entry.readouts == standing.entry.readouts
+    ]
+    same_head = [s for s in controls if s.entry.head == standing.entry.head]
+    return same_head or controls
+
+
+def _better_than(standing: Standing, rival: Standing, rules: Rules) -> FloatArray:
+    """(T,) p-values of "better than ``rival``"; 1 where it is not, NaN where nothing is shared."""
+    if standing.cells == rival.cells:
+        test = against_entry(standing.entry.e, rival.entry.e, standing.entry.folds, rules)
+    else:
+        both = aligned(standing.entry, rival.entry)
+        test = against_entry(both.ea, both.eb, both.folds, rules)
+    return np.where(np.isnan(test.p), np.nan, np.where(test.effect > 0, test.p, 1.0))
+
+
+def _twin(standing: Standing, placed: Sequence[Standing]) -> str | None:
+    """Run of the permuted entry that belongs to this one: same head, named by run, label or name."""
+    entry = standing.entry
+    if entry.role == "permuted":
+        return None
+    twins = [s.entry for s in placed if s.entry.role == "permuted" and s.entry.head == entry.head]
+    for identity in (entry.run, entry.label, entry.name):
+        named = [twin for twin in twins if twin.permutes == identity]
+        same_preset = [twin for twin in named if twin.preset == entry.preset]
+        if named:
+            return (same_preset or named)[0].run
+    return None

@@ -1,0 +1,64 @@
+"""The board for machines: CSV of the rows; JSON of key, rows, pairs and notes, with a schema."""
+
+from __future__ import annotations
+
+import json as _json
+import math
+from dataclasses import asdict
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, cast
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from leaderboard.board import Board
+
+SCHEMA_VERSION = 1
+"""Raised when a field of the JSON is removed or changes its meaning; new fields do not raise it."""
+
+
+def csv(board: Board) -> str:
+    """Return the rows as CSV in full precision, with the board's key in the first columns."""
+    frame = board.to_frame()
+    for position, (name, value) in enumerate(board.key().items()):
+        frame.insert(position, name, value)
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def json(board: Board) -> str:
+    """Return the board as strict JSON (NaN is null), described by :func:`schema`."""
+    return _json.dumps(document(board), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def document(board: Board) -> dict[str, Any]:
+    """Return the content of :func:`json` as plain objects."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "board": board.key(),
+        "rules": asdict(board.rules),
+        "banner": board.banner,
+        "rows": _records(board.to_frame()),
+        "pairs": _records(board.pairs),
+        "notes": list(board.notes),
+    }
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of :func:`json`."""
+    text = files("leaderboard").joinpath("board.schema.json").read_text(encoding="utf-8")
+    return cast("dict[str, Any]", _json.loads(text))
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(name): _plain(value) for name, value in record.items()}
+        for record in frame.to_dict(orient="records")
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is pd.NA:
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,39 @@
+"""The board as a Markdown table; names are text, whatever they contain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leaderboard.render.columns import COLUMNS, table
+
+if TYPE_CHECKING:
+    from leaderboard.board import Board
+
+_ESCAPES = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "\\|*_`[]~#"},
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "\n": " ",
+        "\r": " ",
+    }
+)
+
+
+def markdown(board: Board) -> str:
+    """Return the board as GitHub-flavoured Markdown with every column and all notes."""
+    heading = [escape(column.heading) for column in COLUMNS]
+    rule = ["---:" if column.justify == "right" else "---" for column in COLUMNS]
+    body = [[escape(text) for text in texts] for texts in table(board.to_frame(), COLUMNS)]
+    lines = [f"### {escape(board.title)}", ""]
+    if board.banner:
+        lines += [f"> **{escape(board.banner)}**", ""]
+    lines += ["| " + " | ".join(cells) + " |" for cells in (heading, rule, *body)]
+    lines += ["", *(f"- {escape(note)}" for note in board.notes), ""]
+    return "\n".join(lines)
+
+
+def escape(text: str) -> str:
+    """Return ``text`` so that Markdown and HTML show it as it is, on one line."""
+    return text.translate(_ESCAPES)

@@ -1,0 +1,51 @@
+"""The board in the terminal; columns are chosen by its width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leaderboard.render.columns import COLUMNS, NARROW, table
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
+    from leaderboard.board import Board
+
+_STYLES = {"control": "yellow", "ceiling": "cyan", "floor": "dim", "permuted": "dim"}
+
+
+def terminal(board: Board, width: int = 120) -> Group:
+    """Return the board as a rich renderable for a console of ``width`` columns.
+
+    Parameters
+    ----------
+    board
+        The board.
+    width
+        Columns of the terminal; at 80 the decision columns stay, wider ones add cost and provenance.
+    """
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = tuple(column for column in COLUMNS if column.from_width <= width)
+    rows = board.to_frame()
+    sheet = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for column in columns:
+        # The name is the one cell that may wrap; a number that is cut says something else.
+        wraps = column.heading == "Entrant"
+        heading = column.short if column.short and width < NARROW else column.heading
+        sheet.add_column(Text(heading), justify=column.justify, no_wrap=not wraps, overflow="fold")
+    for row, texts in zip(rows.itertuples(index=False), table(rows, columns), strict=True):
+        style = _STYLES.get(str(row.role), "" if not row.unranked else "dim")
+        sheet.add_row(*(Text(text) for text in texts), style=style)
+    parts: list[RenderableType] = [Text(board.title, style="bold")]
+    if board.banner:
+        parts.append(Text(board.banner, style="bold black on yellow"))
+    parts.append(sheet)
+    bullets = Table.grid(padding=(0, 1, 0, 0))
+    for note in board.notes:
+        bullets.add_row("•", Text(note))
+    parts.append(bullets)
+    return Group(*parts)
