@@ -1,0 +1,56 @@
+"""What a training step needs as a pure function of its number: learning rate, batch, random streams.
+
+Because nothing random is carried from step to step, a resumed training continues exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from featurizers.mae.config import Warmup
+
+
+def stream(seed: int, purpose: str, index: int) -> torch.Generator:
+    """Return a CPU generator of its own for one purpose and one step (or epoch)."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
+    generator = torch.Generator()
+    generator.manual_seed(int.from_bytes(digest[:7], "big"))
+    return generator
+
+
+def one_cycle(
+    step: int, steps: int, peak: float, *, share: float = 0.1, warmup: Warmup = "cosine", start: float = 25.0
+) -> float:
+    """Return the learning rate of step 0 <= t < T.
+
+    It rises from peak / 25 to the peak at t1 = share T - 1, linearly or as half a cosine, then falls as half
+    a cosine to peak / 25 / 10⁴ at T - 1: the one-cycle schedule of Smith and Topin with torch's constants.
+    """
+    low, top = peak / start, max(share * steps - 1, 0.0)
+    if step < top:
+        done = step / top
+        rise = done if warmup == "linear" else (1 - math.cos(math.pi * done)) / 2
+        return low + (peak - low) * rise
+    done = (step - top) / max(steps - 1 - top, 1.0)
+    end = low / 1e4
+    return end + (peak - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> Tensor:
+    return torch.randperm(count, generator=stream(seed, "order", epoch))
+
+
+def batch_indices(seed: int, step: int, batch: int, count: int) -> Tensor:
+    """Return the (batch,) crops of a step: each epoch passes once over all ``count`` crops in a new order."""
+    position = step * batch + torch.arange(batch)
+    epoch, place = position // count, position % count
+    index = torch.empty_like(place)
+    for e in torch.unique(epoch).tolist():
+        index[epoch == e] = _order(seed, e, count)[place[epoch == e]]
+    return index
