@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 PROGRAMMES = 5
 MECHANISM_DIMENSIONS = 3
-MECHANISM_SD = 1.7
-SPECIFIC_SD = 0.8
+MECHANISM_SD = 1.6
+SPECIFIC_SD = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,8 @@ class Population:
 
 
 def n_mechanisms(settings: Settings) -> int:
-    """Return the number of mechanisms: about one per six compounds, at least two."""
-    return max(2, settings.compounds // 6)
+    """Return the number of mechanisms: about one per four compounds, at least two."""
+    return max(2, settings.compounds // 4)
 
 
 def hill(
@@ -71,8 +71,8 @@ def _response(settings: Settings, stream: str) -> NDArray[np.float64]:
 def draw(settings: Settings) -> Population:
     """Draw the compounds of a screen.
 
-    A compound's full effect is a = m[mechanism] + s: the mechanism moves three dimensions (sd 1.7), the
-    compound itself all of them (sd 0.8). The state at dose c is h(c) a. Programmes belong to the
+    A compound's full effect is a = m[mechanism] + s: the mechanism moves three dimensions (sd 1.6), the
+    compound itself all of them (sd 1). The state at dose c is h(c) a. Programmes belong to the
     compound alone, never to the mechanism, and have dose responses of their own: given everything an
     image could show, their expectation is 0.
     """
