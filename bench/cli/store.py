@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli import ui
+from bench.errors import StoreError, UsageError
 from bench.store import Store
 
 app = typer.Typer(help="Look into the feature store, check it, query it.", no_args_is_help=True)
@@ -36,7 +37,11 @@ def list_folders(
     opened = Store(store, create=False)
     rows = []
     for folder in opened.list(prefix):
-        manifest = opened.manifest(folder)
+        try:
+            manifest = opened.manifest(folder)
+        except StoreError as error:
+            ui.err().print(Text(f"left out: {error}"))
+            continue
         sizes = [entry["bytes"] for entry in manifest["files"].values()]
         rows.append(
             {"folder": folder, "files": len(sizes), "bytes": sum(sizes), "rows": manifest.get("rows")}
@@ -123,7 +128,6 @@ def sql(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
 ) -> None:
     """Query the store with SQL (DuckDB, read-only); SHOW TABLES lists what there is."""
-    from bench.errors import UsageError
     from bench.store.views import connect, select
 
     if json and as_csv:
@@ -170,7 +174,7 @@ def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
 
 
 def _short(folder: str) -> str:
-    """Return ``folder`` with its key cut to the length that people read; ``show`` takes such a start of a key."""
+    """Return ``folder`` with its key cut short; ``show`` takes such a start of a key."""
     return re.sub(r"(?<=key=)([0-9a-f]{12})[0-9a-f]{52}", r"\1", folder)
 
 

@@ -14,10 +14,10 @@ from enum import Enum
 from typing import Any
 
 from bench.errors import StoreError
-from bench.store.hashes import file_digest
+from bench.store.hashes import HashCache, file_digest
 from bench.store.source import code_digest
 
-__all__ = ["canonical", "canonical_json", "code_digest", "digest", "file_digest"]
+__all__ = ["HashCache", "canonical", "canonical_json", "code_digest", "digest", "file_digest"]
 
 
 def canonical(obj: Any) -> Any:

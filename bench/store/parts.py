@@ -1,14 +1,14 @@
 """Feature parts: the rows of one plate under one key, and the FeatureSet read back from all plates.
 
-A part is ``features/dataset=…/featurizer=…/key=…/plate=…/`` with ``part.parquet`` (one row per well) and, for
-featurizers of cells, ``cells.parquet``. Its footer repeats the folder's names, the plate's own key and the
-column names; they are compared with the manifest and the folder at every read.
+A part is ``features/dataset=…/featurizer=…/key=…/plate=…/images=…/`` with ``part.parquet`` (one row per well)
+and, for featurizers of cells, ``cells.parquet``. Its footer repeats the folder's names, the plate's own key
+and the column names; they are compared with the manifest and the folder at every read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +32,35 @@ _CELL_ORDER = ("Metadata_Well", "Metadata_Site", "Metadata_ObjectNumber")
 
 @dataclass(frozen=True, slots=True)
 class PartKey:
-    """Where a plate's features stand; ``key`` digests all that can change a number but the images."""
+    """Where a plate's features stand.
+
+    Parameters
+    ----------
+    dataset, featurizer, plate
+        Any text.
+    key
+        Digest of all that can change a number but the images.
+    images
+        Digest of what is read of the plate (relative paths and content hashes of its images), so that changed
+        images make another part; empty for ready-made profiles, which have none.
+    """
 
     dataset: str
     featurizer: str
     key: str
     plate: str
+    images: str = ""
 
     @property
     def folder(self) -> str:
         """The part's folder in the store."""
-        return f"{_folder(self.dataset, self.featurizer, self.key)}/plate={escape(self.plate)}"
+        plate = f"{_folder(self.dataset, self.featurizer, self.key)}/plate={escape(self.plate)}"
+        return f"{plate}/images={escape(self.images)}" if self.images else plate
+
+    @property
+    def plate_key(self) -> str:
+        """The plate's own key: the folder's key with the plate and its images."""
+        return digest({"key": self.key, "plate": self.plate, "images": self.images})
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +108,8 @@ def write_part(
     columns
         D unique names.
     extra
-        For the manifest: ``key_document`` (its digest is ``part.key``), ``plate_document`` (the plate's image
-        manifest; with the folder's key it makes the plate's key), ``provenance``, and further plain values.
+        For the manifest: ``key_document`` (its digest is ``part.key``), ``provenance``, and further plain
+        values (coverage, failures).
     cells
         Rows per cell, as (frame with ``Metadata_Well``, (m, D) values); kept beside the part.
 
@@ -103,9 +121,9 @@ def write_part(
     Raises
     ------
     StoreError
-        When the rows are wrong, the part is there with other images, or the disk refuses.
+        When the rows are wrong or the disk refuses.
     """
-    if has_part(store, part, extra.get("plate_document")):
+    if store.has(part.folder):
         return False
     names = tuple(columns)
     frame, X = _rows(part, wells, values, names, "well")
@@ -114,42 +132,21 @@ def write_part(
         msg = f"well {twice} of plate {part.plate!r} has features more than once: aggregate its rows first"
         raise StoreError(msg)
     cell_rows = None if cells is None else _rows(part, *cells, names, "cell")
-    plate_key = _plate_key(part, extra.get("plate_document"))
-    footer = {
-        "dataset": part.dataset,
-        "featurizer": part.featurizer,
-        "key": part.key,
-        "plate": part.plate,
-        "plate_key": plate_key,
-        "columns": names,
-    }
+    footer = {**asdict(part), "plate_key": part.plate_key, "columns": names}
 
     def write(folder: Path) -> None:
         write_matrix(folder / PART, frame, {"embedding": X}, footer)
         if cell_rows is not None:
             write_matrix(folder / CELLS, cell_rows[0], {"embedding": cell_rows[1]}, footer)
 
-    manifest = {**extra, "key": part.key, "plate_key": plate_key, "rows": len(frame), "width": len(names)}
+    manifest = {
+        **extra,
+        "key": part.key,
+        "plate_key": part.plate_key,
+        "rows": len(frame),
+        "width": len(names),
+    }
     return store.commit(part.folder, write, manifest)
-
-
-def has_part(store: Store, part: PartKey, plate_document: Any = None) -> bool:
-    """Return whether the plate is committed, made from the images that ``plate_document`` describes.
-
-    Raises
-    ------
-    StoreError
-        When it is committed from other images: parts never change, so the dataset needs another version.
-    """
-    if not store.has(part.folder):
-        return False
-    if store.manifest(part.folder).get("plate_key") == _plate_key(part, plate_document):
-        return True
-    msg = (
-        f"{store.root / part.folder} holds plate {part.plate!r} made from other images than the dataset has "
-        "now: raise the version in dataset.toml, or delete that folder to compute the plate anew"
-    )
-    raise StoreError(msg)
 
 
 def read_features(
@@ -160,34 +157,39 @@ def read_features(
     Raises
     ------
     StoreError
-        When a plate is absent, or a part is damaged, misplaced or has other columns than the rest.
+        When a plate is absent or there in two states of its images, or a part is damaged, misplaced or has
+        other columns than the rest.
     """
-    import pandas as pd
-
-    if plates is None:
-        folders = store.list(_folder(dataset, featurizer, key))
-    else:
-        folders = [PartKey(dataset, featurizer, key, plate).folder for plate in sorted(set(plates))]
-    if not folders:
-        there = sorted({f.split("/plate=")[0] for f in store.list("features")})
-        msg = (
-            f"{store.root} holds no features of {featurizer!r} on {dataset!r} under key {key}"
-            f"{' (it has ' + ', '.join(there[:5]) + ')' if there else ''}: run bench run first"
-        )
+    there = store.list(_folder(dataset, featurizer, key))
+    by_plate: dict[str, list[str]] = {plate: [] for plate in plates or ()}
+    for folder in there:
+        plate = partitions(folder)["plate"]
+        if plates is None or plate in by_plate:
+            by_plate.setdefault(plate, []).append(folder)
+    absent = [plate for plate, folders in by_plate.items() if not folders]
+    if absent or not by_plate:
+        what = f"plate {absent[0]!r} of {dataset!r}" if absent else repr(dataset)
+        msg = f"no features of {featurizer!r} on {what} under key {key} in {store.root}: run bench run first"
         raise StoreError(msg)
-    frames, blocks, kept = [], [], []
-    columns: tuple[str, ...] | None = None
-    for folder in sorted(folders, key=lambda f: partitions(f)["plate"]):
-        manifest, frame, X, names = _read(store, folder, PART)
-        if columns is not None and names != columns:
-            msg = f"{store.root / folder / PART} has other columns than other plates of its key: {REMEDY}"
+    for plate, folders in by_plate.items():
+        if len(folders) > 1:
+            msg = (
+                f"{store.root} holds features of plate {plate!r} from {len(folders)} states of its images: "
+                "name the one that is meant with read_parts"
+            )
             raise StoreError(msg)
-        columns = names
-        frames.append(frame)
-        blocks.append(X)
-        kept.append(manifest)
-    wells = pd.concat(frames, ignore_index=True)
-    return FeatureSet(wells, np.concatenate(blocks), columns or (), tuple(kept))
+    return _read_folders(store, [folders[0] for folders in by_plate.values()])
+
+
+def read_parts(store: Store, parts: Iterable[PartKey]) -> FeatureSet:
+    """Read the features of these parts (at least one), sorted by plate and well.
+
+    Raises
+    ------
+    StoreError
+        When a part is absent, damaged, misplaced or has other columns than the rest.
+    """
+    return _read_folders(store, [part.folder for part in parts])
 
 
 def read_cells(store: Store, part: PartKey) -> tuple[pd.DataFrame, NDArray[np.float32], tuple[str, ...]]:
@@ -215,6 +217,26 @@ def footer_fault(path: Path, folder: str, manifest: Mapping[str, Any]) -> str | 
             f"its footer has plate key {meta.get('plate_key')} and its manifest {manifest.get('plate_key')}"
         )
     return None
+
+
+def _read_folders(store: Store, folders: Sequence[str]) -> FeatureSet:
+    import pandas as pd
+
+    frames, blocks, manifests = [], [], []
+    columns: tuple[str, ...] | None = None
+    for folder in sorted(folders, key=lambda f: partitions(f)["plate"]):
+        manifest, frame, X, names = _read(store, folder, PART)
+        if columns is not None and names != columns:
+            msg = f"{store.root / folder / PART} has other columns than the plates before it: read them apart"
+            raise StoreError(msg)
+        columns = names
+        frames.append(frame)
+        blocks.append(X)
+        manifests.append(manifest)
+    if columns is None:
+        msg = f"no part of {store.root} was named: name at least one"
+        raise StoreError(msg)
+    return FeatureSet(pd.concat(frames, ignore_index=True), np.concatenate(blocks), columns, tuple(manifests))
 
 
 def _read(
@@ -268,10 +290,6 @@ def _rows(
     sorted_frame["Metadata_Plate"] = part.plate
     first = ["Metadata_Plate", "Metadata_Well"]
     return sorted_frame[first + [c for c in sorted_frame.columns if c not in first]], X[order]
-
-
-def _plate_key(part: PartKey, plate_document: Any) -> str:
-    return digest({"key": part.key, "plate": part.plate, "images": plate_document})
 
 
 def _folder(dataset: str, featurizer: str, key: str) -> str:

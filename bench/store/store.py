@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
 import uuid
@@ -25,6 +26,7 @@ from bench.store.manifest import MANIFEST, PROVENANCE
 from bench.store.names import check_folder
 
 _TEMPORARY = ".tmp"
+_HALF_FILE = re.compile(r"\..+\.[0-9a-f]{32}")
 _MARK = "store.json"
 _MARK_TEXT = '{"format": "wellbench-store", "schema_version": 1}\n'
 
@@ -159,24 +161,24 @@ class Store:
         return verify(self, folder)
 
     def gc(self, older_than: timedelta = timedelta(days=1)) -> list[str]:
-        """Remove temporary folders in which nothing changed for ``older_than``; return their names.
+        """Remove temporary folders and files in which nothing changed for ``older_than``; return their names.
 
         These are what killed writers left behind. Committed folders are never touched, and a living writer's
         folder is spared as long as it writes something within that time.
         """
         removed = []
         limit = time.time() - older_than.total_seconds()
-        with disk(self.root / _TEMPORARY, "clean"):
-            if not (self.root / _TEMPORARY).is_dir():
-                return []
-            for leftover in sorted((self.root / _TEMPORARY).iterdir()):
+        with disk(self.root, "clean"):
+            halves = [p for p in self.root.iterdir() if _HALF_FILE.fullmatch(p.name)]
+            folders = self.root / _TEMPORARY
+            for leftover in sorted([*halves, *(folders.iterdir() if folders.is_dir() else ())]):
                 try:
-                    newest = max(p.lstat().st_mtime for p in (leftover, *leftover.rglob("*")))
+                    if max(p.lstat().st_mtime for p in (leftover, *leftover.rglob("*"))) > limit:
+                        continue
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
                 except FileNotFoundError:  # its writer has just committed it
                     continue
-                if newest <= limit:
-                    shutil.rmtree(leftover)
-                    removed.append(leftover.name)
+                removed.append(leftover.name)
         return removed
 
     def list(self, prefix: str = "") -> list[str]:
@@ -206,10 +208,12 @@ def _call(write: Callable[[Path], None], temporary: Path, target: Path) -> None:
     """Run ``write``; an error of the store's disk becomes a sentence, one of the writer's inputs passes."""
     try:
         write(temporary)
-    except OSError as error:
-        ours = error.filename is None or str(error.filename).startswith(str(temporary))
-        if ours and error.errno in DISK:
-            raise StoreError(sentence(error, target, "write")) from error
+    except (OSError, StoreError) as error:
+        refusal = error.__cause__ if isinstance(error, StoreError) else error
+        if isinstance(refusal, OSError) and refusal.errno in DISK:
+            place = refusal.filename or temporary
+            if str(place).startswith(str(temporary)):
+                raise StoreError(sentence(refusal, target, "write")) from error
         raise
 
 

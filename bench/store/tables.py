@@ -109,6 +109,14 @@ def read_meta(path: Path) -> dict[str, Any]:
     return dict(_footer(path)["meta"])
 
 
+def column_names(path: Path) -> list[str]:
+    """Return the column names of any Parquet file; raise :class:`StoreError` if it is not whole."""
+    import pyarrow.parquet as pq
+
+    with _whole(path):
+        return list(pq.read_schema(path).names)
+
+
 def _read_v1(path: Path) -> tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]:
     import pyarrow.parquet as pq
 

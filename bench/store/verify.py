@@ -11,14 +11,13 @@ from bench.store.hashes import file_digest
 from bench.store.manifest import MANIFEST, PROVENANCE, REMEDY, key_fault
 from bench.store.parts import footer_fault
 from bench.store.store import Problem, Store
-from bench.store.tables import read_meta
 
 
 def verify(store: Store, folder: str | None = None) -> list[Problem]:
     """Check one committed folder, or every folder and whatever stands between them.
 
     Checked: manifest (whole, unchanged, of a known schema, in its own folder), key document, presence, size
-    and sha256 of each file, keys in Parquet footers, files that no manifest names.
+    and sha256 of each file, keys in the footers of features, files that no manifest names.
     """
     if folder is not None:
         store.path(folder)
@@ -59,8 +58,6 @@ def _file_fault(path: Path, folder: str, manifest: dict[str, Any], entry: dict[s
             return "its content has changed (sha256 differs)"
         if folder.startswith("features/"):
             return footer_fault(path, folder, manifest)
-        if path.suffix == ".parquet":
-            read_meta(path)
     except StoreError as error:
         return str(error)
     return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import StoreError
 from bench.store.names import partitions
 from bench.store.store import Store
+from bench.store.tables import column_names
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,7 +50,11 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
     for (family, stem), holders in sorted(tables.items()):
         alone = [other for other in tables if other[0] == family] == [(family, stem)]
         view = family if alone or stem in {"part", family} else f"{family}_{stem}"
-        _make_view(connection, view, store.root, f"{stem}.parquet", holders)
+        file = f"{stem}.parquet"
+        # DuckDB refuses a file without columns, which a head that chooses nothing may leave.
+        holders = [folder for folder in holders if column_names(store.root / folder / file)]
+        if holders:
+            _make_view(connection, view, store.root, file, holders)
     return connection
 
 

@@ -33,7 +33,7 @@ def why(store: Store, key_a: str, key_b: str) -> list[Difference]:
     Parameters
     ----------
     key_a, key_b
-        A key, the start of one, or a committed folder (its plate's image manifest is then compared as well).
+        A key or run, the start of one, or a committed folder.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def why(store: Store, key_a: str, key_b: str) -> list[Difference]:
 
 
 def find(store: Store, text: str) -> list[str]:
-    """Return the committed folders that ``text`` means: a folder, a folder's start, a key, or a key's start.
+    """Return the committed folders that ``text`` means: a folder, a folder above, a key or run, or its start.
 
     Raises
     ------
@@ -57,9 +57,10 @@ def find(store: Store, text: str) -> list[str]:
         return below
     keys: dict[str, list[str]] = {}
     for folder in folders:
-        key = partitions(folder).get("key")
-        if key is not None:
-            keys.setdefault(key, []).append(folder)
+        names = partitions(folder)
+        for name in ("key", "run"):
+            if name in names:
+                keys.setdefault(names[name], []).append(folder)
     matches = [text] if text in keys else sorted(key for key in keys if text and key.startswith(text))
     if len(matches) == 1:
         return keys[matches[0]]
@@ -76,13 +77,15 @@ def find(store: Store, text: str) -> list[str]:
 
 
 def _document(store: Store, text: str) -> dict[str, Any]:
-    folder = find(store, text)[0]
-    manifest = store.manifest(folder)
-    if "key_document" not in manifest:
-        msg = f"{store.root / folder} keeps no key document, so what made its key cannot be shown"
-        raise StoreError(msg)
-    document = {"key": manifest["key_document"]}
-    return document | {"plate": manifest.get("plate_document")} if folder == text.rstrip("/") else document
+    folders = find(store, text)
+    for folder in folders:
+        document: dict[str, Any] | None = store.manifest(folder).get("key_document")
+        if document is not None:
+            return document
+    msg = f"{store.root / folders[0]} keeps no key document to compare: name another folder"
+        f"{store.root / folders[0]} keeps no key document, so what made its key cannot be shown: name another"
+    )
+    raise StoreError(msg)
 
 
 def _differences(path: str, a: Any, b: Any) -> Iterator[Difference]:
