@@ -83,8 +83,6 @@ def _document(store: Store, text: str) -> dict[str, Any]:
         if document is not None:
             return document
     msg = f"{store.root / folders[0]} keeps no key document to compare: name another folder"
-        f"{store.root / folders[0]} keeps no key document, so what made its key cannot be shown: name another"
-    )
     raise StoreError(msg)
 
 
