@@ -42,12 +42,18 @@ def emit(value: Any) -> None:
     sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def print_text(text: str) -> None:
+    """Write ``text`` to standard output as it is."""
+    sys.stdout.write(text)
+
+
 class Ticker(Protocol):
     """Told of progress by long work."""
 
     def __call__(
         self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None
-    ) -> None: ...
+    ) -> None:
+        """Say that ``done`` of ``total`` units of ``stage`` are finished."""
 
 
 @contextmanager

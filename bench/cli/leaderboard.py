@@ -1,0 +1,131 @@
+"""``bench leaderboard`` and ``bench verify``: boards of stored runs, and the proof of their numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bench.cli import ui
+from bench.errors import BenchError
+from bench.settings import default_store
+
+if TYPE_CHECKING:
+    from leaderboard import Board
+    from leaderboard.board import Leaderboard
+
+Format = Literal["terminal", "markdown", "csv", "json"]
+StoreOption = Annotated[
+    str, typer.Option("--store", help="Folder of the store.", default_factory=default_store, show_default=False)
+]
+
+
+def leaderboard(
+    store: StoreOption,
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Name of a dataset.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t")] = None,
+    layer: Annotated[str | None, typer.Option("--layer")] = None,
+    head: Annotated[str | None, typer.Option("--head")] = None,
+    protocol: Annotated[str | None, typer.Option("--protocol")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How to print.")] = "terminal",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File instead of standard output.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+) -> None:
+    """Print the boards of the runs in a store."""
+    from bench import entries
+    from bench.store import Store
+    from leaderboard import Leaderboard
+
+    opened = Store(Path(store), create=False)
+    wanted = {"dataset": dataset, "task": task, "layer": layer, "head": head, "protocol": protocol}
+    chosen = entries.choose(opened, wanted)
+    if not chosen:
+        given = ", ".join(f"{name} {value}" for name, value in wanted.items() if value is not None)
+        raise BenchError(
+            f"{opened.root} has no finished run{f' with {given}' if given else ''}; `bench run` makes them"
+        )
+    with ui.progress(quiet=out is None and format_ != "terminal") as tick:
+        loaded = []
+        for done, identifier in enumerate(chosen, start=1):
+            loaded.append(entries.load_entry(opened, identifier))
+            tick("reading runs", done, len(chosen))
+    ranked = Leaderboard(loaded)
+    show(ranked, "json" if json_ else format_, out)
+
+
+def show(ranked: Leaderboard, format_: Format, out: Path | None = None) -> None:
+    """Print or write every board, and why runs stand on different ones."""
+    if format_ == "terminal" and out is None:
+        show_terminal(ranked.boards)
+        for sentence in ranked.separations:
+            ui.err().print(sentence, markup=False)
+        return
+    text = as_text(ranked.boards, format_)
+    if out is None:
+        ui.print_text(text)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"{out}: cannot be written ({error.strerror}); name another file with --out") from error
+
+
+def show_terminal(boards: list[Board]) -> None:
+    """Print boards as tables as wide as the terminal."""
+    from leaderboard import render
+
+    console = ui.out()
+    for number, board in enumerate(boards):
+        if number:
+            console.print()
+        console.print(render.terminal(board, console.width))
+
+
+def as_text(boards: list[Board], format_: Format) -> str:
+    """Return the boards as one text: Markdown and CSV one after the other, JSON as one list."""
+    from leaderboard import render
+
+    if format_ == "json":
+        return "[\n" + ",\n".join(render.json(board).rstrip() for board in boards) + "\n]\n"
+    if format_ == "csv":
+        tables = [render.csv(board) for board in boards]
+        return tables[0] + "".join(table.partition("\n")[2] for table in tables[1:])
+    if format_ == "markdown":
+        return "\n".join(render.markdown(board) for board in boards)
+    from rich.console import Console
+
+    with Console(width=120, record=True, quiet=True) as console:
+        for board in boards:
+            console.print(render.terminal(board, console.width))
+        return console.export_text()
+
+
+def verify(
+    run: Annotated[str, typer.Argument(help="Identifier of a run, or its beginning; `all` for every run.")],
+    store: StoreOption,
+    plugin: Annotated[list[str] | None, typer.Option("--plugin", help="A Python file with tasks.")] = None,
+    json_: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Recompute a run's scores from its stored predictions.
+
+    Checks every checksum, computes scores and summands anew and compares them bit by bit.
+    """
+    from bench import entries
+    from bench.store import Store
+
+    opened = Store(Path(store), create=False)
+    chosen = entries.run_identifiers(opened) if run == "all" else [run]
+    verified = []
+    with ui.progress(quiet=json_) as tick:
+        for done, identifier in enumerate(chosen, start=1):
+            verified.append(entries.verify(opened, identifier, tuple(plugin or ())))
+            tick("verifying", done, len(chosen))
+    if json_:
+        ui.emit(verified)
+        return
+    for one in verified:
+        ui.print_text(
+            f"{one['run']}  {one['label']}: {one['readouts']} readouts × {one['perturbations']} perturbations over "
+            f"{one['folds']} folds recomputed from predictions, every number equal\n"
+        )

@@ -1,0 +1,205 @@
+"""The work of one unit: load the fields of a few wells once, run every entrant on them, average to wells.
+
+A field that cannot be read or embedded is recorded with its reason and its well goes on with the
+others. A well without any row (no cell was found) is counted as empty and has no features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.entrants import Spec
+from bench.provenance import peak_memory_mb
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bench.datasets import Dataset
+    from featurizers.base import Embedding, Featurizer, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One entrant's share of a unit: what to build, and the folder of its weights (None: it has none)."""
+
+    key: str
+    spec: Spec
+    weights: str | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that could not be computed, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Rows:
+    """Well rows of one entrant from one unit.
+
+    ``values`` (n_wells, D) float32 belongs to ``wells``; ``fields``, ``cells`` and ``failed`` count per well.
+    """
+
+    wells: list[str] = field(default_factory=list)
+    values: list[NDArray[np.float32]] = field(default_factory=list)
+    fields: list[int] = field(default_factory=list)
+    cells: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    columns: tuple[str, ...] = ()
+    seconds: float = 0.0
+    memory_mb: float = 0.0
+
+
+def embed_wells(root: str, work: Sequence[Work], plate: str, wells: Sequence[str]) -> dict[str, Rows]:
+    """Return well rows by entrant key for some wells of one plate."""
+    dataset = _dataset(root)
+    built = {w.key: _featurizer(w) for w in work}
+    needs = frozenset(need for f in built.values() for need in f.card.needs)
+    started = time.perf_counter()
+    unread: list[tuple[str, Failure]] = []
+    fields = _fields(dataset, plate, wells, needs, unread)
+    loading = (time.perf_counter() - started) / len(built)
+    rows: dict[str, Rows] = {}
+    for key, featurizer in built.items():
+        started = time.perf_counter()
+        found = _embed_all(featurizer, dataset, fields, wells, unread)
+        found.seconds = loading + time.perf_counter() - started
+        found.memory_mb = peak_memory_mb()
+        rows[key] = found
+    return rows
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(root: str) -> Dataset:
+    from bench.datasets import load
+
+    return load(Path(root))
+
+
+@functools.lru_cache(maxsize=8)
+def _featurizer(work: Work) -> Featurizer:
+    featurizer = work.spec.build()
+    if work.weights is not None:
+        featurizer.load(Path(work.weights))
+    return featurizer
+
+
+def _fields(
+    dataset: Dataset,
+    plate: str,
+    wells: Sequence[str],
+    needs: frozenset[str],
+    unread: list[tuple[str, Failure]],
+) -> list[Field]:
+    """Load the fields of ``wells``; what cannot be read is appended to ``unread`` with its well."""
+    from bench.imaging import field_source
+    from featurizers.base import Field
+
+    frame = dataset.wells
+    chosen = frame[(frame["Metadata_Plate"] == plate) & frame["Metadata_Well"].isin(wells)]
+    if dataset.images is None:
+        names = sorted(set(chosen["Metadata_Well"]))
+        return [Field({"Metadata_Plate": plate, "Metadata_Well": w, "Metadata_Site": "1"}, ()) for w in names]
+
+    def failed(metadata: dict[str, Any], reason: str) -> None:
+        unread.append((str(metadata["Metadata_Well"]), Failure(_name(metadata), reason)))
+
+    return list(field_source(dataset, chosen, tuple(sorted(needs)), failed))
+
+
+def _embed_all(
+    featurizer: Featurizer,
+    dataset: Dataset,
+    fields: list[Field],
+    wells: Sequence[str],
+    unread: list[tuple[str, Failure]],
+) -> Rows:
+    if "latent" not in featurizer.card.needs:
+        fields = [dataclasses.replace(f, metadata=_without_state(f.metadata)) for f in fields]
+    columns = featurizer.columns(dataset.channels)
+    means, cells, failures = _per_field(featurizer, fields, len(columns))
+    reads = bool({"pixels", "objects"} & set(featurizer.card.needs))
+    lost = [(w, f) for w, f in unread if reads] + failures
+    rows = Rows(columns=columns, failures=[f for _, f in lost])
+    for well in sorted(wells):
+        of_well = [i for i, f in enumerate(fields) if f.metadata["Metadata_Well"] == well]
+        used = [means[i] for i in of_well if means[i] is not None]
+        if not used:
+            rows.empty.append(well)
+            continue
+        rows.wells.append(well)
+        rows.values.append(np.mean(np.stack(used), axis=0).astype(np.float32))
+        rows.fields.append(len(used))
+        rows.cells.append(sum(cells[i] for i in of_well))
+        rows.failed.append(sum(w == well for w, _ in lost))
+    return rows
+
+
+def _per_field(
+    featurizer: Featurizer, fields: list[Field], width: int
+) -> tuple[list[NDArray[np.float64] | None], list[int], list[tuple[str, Failure]]]:
+    """Return each field's mean vector (None without a row or after a failure), its cell count, failures."""
+    means: list[NDArray[np.float64] | None] = [None] * len(fields)
+    cells = [len(f.ids) for f in fields]
+    failures: list[tuple[str, Failure]] = []
+    try:
+        batches = [(list(range(len(fields))), _checked(featurizer, fields, width))] if fields else []
+    except Exception:  # noqa: BLE001  # which field it was is found by embedding them one by one
+        batches = []
+        for i, one in enumerate(fields):
+            try:
+                batches.append(([i], _checked(featurizer, [one], width)))
+            except Exception as error:  # noqa: BLE001  # a plugin may raise anything; it is recorded
+                reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                failures.append((str(one.metadata["Metadata_Well"]), Failure(_name(one.metadata), reason)))
+    for indices, embedding in batches:
+        for position, i in enumerate(indices):
+            own = embedding.values[embedding.field == position]
+            if len(own):
+                means[i] = own.mean(axis=0, dtype=np.float64)
+    return means, cells, failures
+
+
+def _checked(featurizer: Featurizer, fields: list[Field], width: int) -> Embedding:
+    """Embed, and refuse rows that break the contract: wrong width, rows of no field, non-finite values."""
+    embedding = featurizer.embed(fields)
+    values, owner = np.asarray(embedding.values), np.asarray(embedding.field)
+    name = featurizer.card.name
+    if values.ndim != 2 or values.shape[1] != width or len(values) != len(owner):
+        raise ValueError(
+            f"featurizer {name!r} returned values of shape {values.shape} for {len(owner)} rows of {width} "
+            "named columns; columns() and embed() must agree"
+        )
+    if len(owner) and (owner.min() < 0 or owner.max() >= len(fields)):
+        raise ValueError(
+            f"featurizer {name!r} returned a row that belongs to none of the fields it was given"
+        )
+    bad = ~np.isfinite(values)
+    if bad.any():
+        column = featurizer.columns(fields[0].channels)[int(bad.any(axis=0).argmax())]
+        raise ValueError(
+            f"featurizer {name!r} returned {int(bad.sum())} non-finite values, first in column {column!r}; "
+            "a featurizer must return finite numbers or raise FeaturizerError"
+        )
+    return embedding
+
+
+def _without_state(metadata: Any) -> dict[str, Any]:
+    return {k: v for k, v in metadata.items() if not k.startswith("Latent_")}
+
+
+def _name(metadata: Any) -> str:
+    return "plate {Metadata_Plate}, well {Metadata_Well}, site {Metadata_Site}".format(**metadata)

@@ -1,0 +1,180 @@
+"""From a name on the command line to an entrant that can be built again in any process, and its key.
+
+The key holds everything that can change a number (DESIGN: store): entrant, version, code, config,
+preprocessing, channels, fit scope, what it was fitted on. The thread count, the device and library versions
+are provenance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.configure import configure, unknown
+from bench.errors import BenchError, UsageError
+from bench.registry import Registry
+from bench.settings import ALL_CONTROLS, NO_CONTROLS, Settings
+
+if TYPE_CHECKING:
+    from bench.datasets import Dataset
+    from featurizers.base import Featurizer
+
+KEY_SCHEMA = 1
+AGGREGATION = "field-mean"
+"""Cells are averaged within a field, then fields within a well."""
+
+CONTROLS = ("position", "cell-count", "intensity", "untrained", "oracle")
+"""Controls that run beside every entrant where the dataset allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A featurizer as plain values: what a worker process needs to build it again."""
+
+    name: str
+    preset: str = "default"
+    overrides: tuple[tuple[str, Any], ...] = ()
+    plugins: tuple[str, ...] = ()
+
+    def build(self) -> Featurizer:
+        """Return the configured featurizer, without weights."""
+        cls = known(self.plugins).get("featurizers", self.name)
+        featurizer: Featurizer = cls(configure(cls, self.preset, dict(self.overrides)))
+        return featurizer
+
+
+@functools.lru_cache(maxsize=4)
+def known(plugins: tuple[str, ...]) -> Registry:
+    """Return the registry with these plugin files; each is executed once per process."""
+    return Registry(plugins)
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """Who takes part: a featurizer by its spec, or a table of ready-made profiles (no spec)."""
+
+    name: str
+    label: str
+    role: str
+    fit_scope: str
+    preset: str
+    card: Mapping[str, Any] = field(default_factory=dict)
+    spec: Spec | None = None
+
+
+def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[str, str]]:
+    """Return the entrants asked for with their controls, and the controls that cannot run with the reason.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, with the nearest one, and for settings of an entrant that does not take part.
+    BenchError
+        For an entrant that was named and cannot run on this dataset.
+    """
+    registry = known(settings.plugins)
+    names = [listing.name for listing in registry.listings("featurizers")]
+    tables = [table.name for table in dataset.features]
+    entrants: dict[str, Entrant] = {}
+    for word in settings.featurizers:
+        name = word.partition(":")[0]
+        if name in tables:
+            entrants[word] = Entrant(name, name, "entrant", "pretrained", "imported", {"name": name})
+            continue
+        if name not in names:
+            raise UsageError(unknown("featurizer or table of profiles", name, [*names, *tables]))
+        reason = registry.available("featurizers", name, dataset)
+        if reason is not None:
+            raise BenchError(f"featurizer {name!r} cannot run on dataset {dataset.name!r}: {reason}")
+        entrants[word] = _entrant(word, settings)
+    missing: dict[str, str] = {}
+    for name in _controls(settings, names):
+        reason = registry.available("featurizers", name, dataset)
+        if reason is not None:
+            missing[name] = reason
+        elif name not in entrants:
+            entrants[name] = _entrant(name, settings)
+    strangers = set(settings.overrides) - {entrant.name for entrant in entrants.values()}
+    if strangers:
+        listed = ", ".join(sorted(strangers))
+        raise UsageError(
+            f"there are settings for {listed}, which do not take part; name them with --featurizer"
+        )
+    return list(entrants.values()), missing
+
+
+def _controls(settings: Settings, names: list[str]) -> list[str]:
+    if settings.controls in (ALL_CONTROLS, NO_CONTROLS):
+        return list(CONTROLS) if settings.controls == ALL_CONTROLS else []
+    chosen = [name.strip() for name in settings.controls.split(",") if name.strip()]
+    for name in chosen:
+        if name not in names:
+            raise UsageError(unknown("control", name, [*names, ALL_CONTROLS, NO_CONTROLS]))
+    return chosen
+
+
+def _entrant(word: str, settings: Settings) -> Entrant:
+    name, _, preset = word.partition(":")
+    overrides = tuple(sorted(settings.overrides.get(name, {}).items()))
+    spec = Spec(name, preset or "default", overrides, settings.plugins)
+    featurizer = spec.build()
+    card = featurizer.card
+    return Entrant(
+        name=name,
+        label=featurizer.label() + "".join(f", {key}={value}" for key, value in overrides),
+        role=card.role,
+        fit_scope=card.fit_scope,
+        preset=spec.preset,
+        card=dataclasses.asdict(card) | {"config": dataclasses.asdict(featurizer.config)},
+        spec=spec,
+    )
+
+
+def weights_document(
+    spec: Spec, featurizer: Featurizer, dataset: Dataset, images: str, seed: int, fold: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return what determines the weights of a trainable featurizer.
+
+    ``images`` is the digest of the training images' contents; ``fold`` names the outer fold and the digest of
+    the training table for an inductive one, None for one fitted on the whole dataset.
+    """
+    return _common(spec, featurizer, dataset) | {
+        "kind": "weights",
+        "images": images,
+        "seed": seed,
+        "fold": fold,
+    }
+
+
+def feature_document(
+    spec: Spec, featurizer: Featurizer, dataset: Dataset, weights: str | None, fold: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return what determines the features, apart from the images of each plate (the part's own key)."""
+    return _common(spec, featurizer, dataset) | {
+        "kind": "features",
+        "weights": weights,
+        "fold": fold,
+        "aggregation": AGGREGATION,
+    }
+
+
+def _common(spec: Spec, featurizer: Featurizer, dataset: Dataset) -> dict[str, Any]:
+    from bench.imaging import preprocessing_key
+    from bench.store import code_digest
+
+    needs = set(featurizer.card.needs)
+    reads_images = bool(needs & {"pixels", "objects"})
+    return {
+        "schema": KEY_SCHEMA,
+        "entrant": spec.name,
+        "version": featurizer.card.version,
+        "code": code_digest(type(featurizer)),
+        "config": dataclasses.asdict(featurizer.config),
+        "precision": "float32",
+        "preprocessing": preprocessing_key(dataset) if reads_images else None,
+        "channels": [c.name for c in dataset.channels] if reads_images else None,
+        "fit_scope": featurizer.card.fit_scope,
+    }

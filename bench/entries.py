@@ -1,0 +1,151 @@
+"""Stored runs to entries of the leaderboard, and the check that their numbers follow from predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bench import problem as problems
+from bench import runs
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.store import Store
+    from leaderboard.schema import Entry
+
+
+def run_identifiers(store: Store) -> list[str]:
+    """Return the identifiers of all finished runs."""
+    return [folder.rpartition("run=")[2] for folder in store.list("runs")]
+
+
+def load_entry(store: Store, identifier: str) -> Entry:
+    """Read one finished run."""
+    from bench.store.tables import read_table
+    from leaderboard.schema import Entry
+
+    record = runs.load_record(store, identifier)
+    run = record["run"]
+    index, e, e0, readouts = _summands(store, run)
+    repeats = int(index["repeat"].max()) + 1
+    shape = (repeats, len(index) // repeats)
+    settings = record["protocol"]["settings"]
+    spent = store.manifest(f"runs/run={run}")["provenance"]
+    return Entry(
+        run=run,
+        name=record["name"],
+        label=record["label"],
+        role=record["role"],
+        task=record["task"],
+        head=record["head"],
+        layer=record["layer"],
+        dataset=record["dataset"]["name"],
+        dataset_version=record["dataset"]["version"],
+        protocol=record["protocol"]["name"],
+        protocol_hash=record["protocol"]["hash"],
+        folds_hash=record["folds_hash"],
+        readouts=tuple(readouts),
+        perturbations=tuple(index["perturbation"].iloc[: shape[1]]),
+        e=e.reshape(*shape, -1),
+        e0=e0.reshape(*shape, -1),
+        folds=index["fold"].to_numpy("int16").reshape(shape),
+        scores=read_table(store.path(f"scores/run={run}") / "scores.parquet"),
+        permutes=record["permutes"],
+        fit_scope=record["fit_scope"],
+        preset=record["preset"],
+        coverage=record["coverage"],
+        seconds=spent["seconds"] + spent["features"]["seconds"],
+        peak_memory_mb=max(spent["peak_memory_mb"], spent["features"]["peak_memory_mb"]),
+        margin=settings["margin"],
+        optimistic=settings["label"] == "optimistic",
+        variance_measured=settings["variance"] == "measured",
+        warnings=tuple(f["message"] for f in record["audit"]),
+        facts={"card": record["card"], "problem": record["problem"]},
+    )
+
+
+def _summands(store: Store, run: str) -> tuple[Any, Any, Any, list[str]]:
+    from bench.store.tables import read_matrix, read_meta
+
+    path = store.path(f"summands/run={run}") / "summands.parquet"
+    index, values = read_matrix(path)
+    return index, values["e"], values["e0"], read_meta(path)["readouts"]
+
+
+def verify(store: Store, identifier: str, plugins: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Recompute a run's summands and scores from its stored predictions; return what was compared.
+
+    Raises
+    ------
+    BenchError
+        When a stored number is not what the stored predictions give.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from bench.store.tables import read_table
+
+    record = runs.load_record(store, identifier)
+    run = record["run"]
+    for folder in (
+        f"runs/run={run}",
+        f"scores/run={run}",
+        f"summands/run={run}",
+        problems.folder(record["problem"]),
+    ):
+        _sound(store, folder)
+    for fold in record["folds"]:
+        _sound(store, runs.fold_folder(run, *fold))
+    problem = problems.load(store, record["problem"])
+    scored = runs.rescore(store, problem, record["task"], run, record["folds"], record["permute_seed"], plugins)
+    index, e, e0, readouts = _summands(store, run)
+    stored = read_table(store.path(f"scores/run={run}") / "scores.parquet")
+    differing = [
+        name
+        for name, ours, theirs in (("e", scored.e, e), ("e0", scored.e0, e0))
+        if not np.array_equal(ours.reshape(theirs.shape), theirs, equal_nan=True)
+    ]
+    if list(scored.readouts) != readouts or not np.array_equal(scored.folds.reshape(-1), index["fold"]):
+        differing.append("readouts or folds")
+    try:
+        pd.testing.assert_frame_equal(
+            scored.scores.reset_index(drop=True), stored, rtol=0, atol=0, check_dtype=False
+        )
+    except AssertionError as error:
+        differing.append("scores (" + " ".join(str(error).split()[:12]) + ")")
+    if differing:
+        raise BenchError(
+            f"run {run}: {', '.join(differing)} do not follow from the stored predictions; "
+            "the run was altered or made by another version of the task"
+        )
+    return {
+        "run": run,
+        "label": record["label"],
+        "readouts": len(readouts),
+        "perturbations": len(scored.perturbations),
+        "folds": len(record["folds"]),
+        "skill": _mean_skill(scored.scores),
+        "verified": True,
+    }
+
+
+def _sound(store: Store, folder: str) -> None:
+    problems_found = store.verify(folder)
+    if problems_found:
+        raise BenchError(f"{folder}: {problems_found[0]}")
+
+
+def _mean_skill(scores: Any) -> float:
+    whole = scores[scores["stratum"] == "all"]
+    return float(whole["r2"].mean())
+
+
+def choose(store: Store, wanted: Mapping[str, Any]) -> list[str]:
+    """Return finished runs whose record has these values (dataset, layer, task, head, protocol); None is any."""
+    chosen = []
+    for identifier in run_identifiers(store):
+        record = runs.load_record(store, identifier)
+        flat = {**record, "dataset": record["dataset"]["name"], "protocol": record["protocol"]["name"]}
+        if all(value is None or flat[name] == value for name, value in wanted.items()):
+            chosen.append(identifier)
+    return chosen

@@ -1,0 +1,198 @@
+"""Images to stored features: one part per plate and entrant, computed in units of a few wells.
+
+Fields are loaded once for all entrants that lack a plate. A unit always holds the same wells, whatever
+the number of processes, because batches can change the last bits of a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.embed import Failure, Rows, Work, embed_wells
+from bench.errors import BenchError
+from bench.execute import Executor, Unit
+from bench.provenance import provenance
+
+if TYPE_CHECKING:
+    from bench.cli.ui import Ticker
+    from bench.datasets import Dataset
+    from bench.store import PartKey, Store
+
+WELLS_PER_UNIT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One featurizer to be run over a dataset: its share of each unit and the document behind its key."""
+
+    name: str
+    work: Work
+    document: Mapping[str, Any]
+    needs: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Result:
+    """Parts of one job by plate, and what could not be computed."""
+
+    parts: dict[str, PartKey] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def plate_content(
+    dataset: Dataset, plate: str, needs: Iterable[str], content_hash: Callable[[Path], str]
+) -> dict[str, Any]:
+    """Return what of a plate is read: image hashes, wells, true state. Its digest is the part's own key."""
+    from bench.datasets import image_manifest
+
+    wells = dataset.wells[dataset.wells["Metadata_Plate"] == plate]["Metadata_Well"]
+    content: dict[str, Any] = {"plate": plate, "wells": sorted(set(wells))}
+    if {"pixels", "objects"} & set(needs):
+        content["images"] = image_manifest(dataset, plate, content_hash)
+    if "latent" in needs and dataset.latent is not None:
+        rows = dataset.latent[dataset.latent["Metadata_Plate"] == plate]
+        content["latent"] = rows.sort_values("Metadata_Well").to_dict("list")
+    return content
+
+
+@contextmanager
+def content_hashes(store: Store) -> Iterator[Callable[[Path], str]]:
+    """Give a function from image file to content hash, remembered in the store between runs.
+
+    A file that cannot be read is the failure of its field, not of its plate: it hashes as ``unreadable``.
+    """
+    from bench.store import HashCache
+
+    with HashCache(store.root / ".hashes.json") as cache:
+
+        def content_hash(path: Path) -> str:
+            try:
+                return cache.digest(path)
+            except BenchError:
+                return "unreadable"
+
+        yield content_hash
+
+
+def plan(store: Store, dataset: Dataset, jobs: Sequence[Job]) -> dict[str, dict[str, PartKey]]:
+    """Return the address of every part by job key and plate, stored or not yet."""
+    from bench.store import PartKey
+    from bench.store import digest
+
+    contents: dict[tuple[str, ...], str] = {}
+    parts: dict[str, dict[str, PartKey]] = {job.work.key: {} for job in jobs}
+    with content_hashes(store) as content_hash:
+        for plate in plates(dataset):
+            for job in jobs:
+                reads = (plate, *job.needs)
+                if reads not in contents:
+                    contents[reads] = digest(plate_content(dataset, plate, job.needs, content_hash))
+                address = PartKey(identity(dataset), job.name, job.work.key, plate, contents[reads])
+                parts[job.work.key][plate] = address
+    return parts
+
+
+def ensure(
+    store: Store, dataset: Dataset, jobs: Sequence[Job], executor: Executor, tick: Ticker
+) -> dict[str, Result]:
+    """Compute and commit every missing part of ``jobs``; return parts and failures by job key.
+
+    A plate with a unit that failed as a whole (its process died) is not committed: the next run tries again.
+    A plate with failed fields is committed with its coverage and the reasons.
+    """
+    addresses = plan(store, dataset, jobs)
+    results = {job.work.key: Result() for job in jobs}
+    missing: dict[str, list[Job]] = {}
+    for job in jobs:
+        for plate, part in addresses[job.work.key].items():
+            if not store.has(part.folder):
+                missing.setdefault(plate, []).append(job)
+                continue
+            results[job.work.key].parts[plate] = part
+            stored = store.manifest(part.folder)["failures"]
+            results[job.work.key].failures += [Failure(**f) for f in stored]
+    units = {
+        plate: [
+            Unit(plate, embed_wells, (str(dataset.root), tuple(j.work for j in todo), plate, wells))
+            for wells in _chunks(dataset, plate)
+        ]
+        for plate, todo in missing.items()
+    }
+    order = [unit for of_plate in units.values() for unit in of_plate]
+    rows: dict[str, dict[tuple[str, ...], dict[str, Rows]]] = {plate: {} for plate in units}
+    broken: dict[str, list[Failure]] = {plate: [] for plate in units}
+    for done, outcome in enumerate(executor.map(order), start=1):
+        plate, wells = outcome.unit.name, outcome.unit.arguments[-1]
+        if outcome.reason is None:
+            rows[plate][wells] = outcome.value
+        else:
+            what = f"plate {plate}, wells {wells[0]} to {wells[-1]}"
+            broken[plate].append(Failure(what, outcome.reason))
+        tick("features", done, len(order))
+        if len(rows[plate]) + len(broken[plate]) < len(units[plate]):
+            continue
+        for job in missing[plate]:
+            result = results[job.work.key]
+            result.failures += broken[plate]
+            if not broken[plate]:
+                part = addresses[job.work.key][plate]
+                pieces = [rows[plate][unit.arguments[-1]][job.work.key] for unit in units[plate]]
+                result.failures += _commit(store, job, part, pieces)
+                if store.has(part.folder):
+                    result.parts[plate] = part
+        rows[plate] = {}
+    return results
+
+
+def identity(dataset: Dataset) -> str:
+    """Return the dataset's name and version as it stands in the store."""
+    return f"{dataset.name}@{dataset.version}"
+
+
+def plates(dataset: Dataset) -> list[str]:
+    """Return the plates of the dataset in order."""
+    return sorted(set(dataset.wells["Metadata_Plate"]))
+
+
+def _chunks(dataset: Dataset, plate: str) -> list[tuple[str, ...]]:
+    wells = sorted(set(dataset.wells[dataset.wells["Metadata_Plate"] == plate]["Metadata_Well"]))
+    return [tuple(wells[i : i + WELLS_PER_UNIT]) for i in range(0, len(wells), WELLS_PER_UNIT)]
+
+
+def _commit(store: Store, job: Job, part: PartKey, pieces: Sequence[Rows]) -> list[Failure]:
+    """Write one plate's part; return its failures. A plate without any row is not written, and says so."""
+    import numpy as np
+    import pandas as pd
+
+    from bench.store import write_part
+
+    failures = [failure for piece in pieces for failure in piece.failures]
+    values = [row for piece in pieces for row in piece.values]
+    if not values:
+        none = Failure(f"plate {part.plate}", f"{job.name} has no row for any well")
+        return [*failures, none]
+    wells = pd.DataFrame(
+        {
+            "Metadata_Plate": part.plate,
+            "Metadata_Well": [w for piece in pieces for w in piece.wells],
+            "n_fields": np.array([n for piece in pieces for n in piece.fields], np.int32),
+            "n_cells": np.array([n for piece in pieces for n in piece.cells], np.int32),
+            "n_failed": np.array([n for piece in pieces for n in piece.failed], np.int32),
+        }
+    )
+    extra = {
+        "key_document": job.document,
+        "failures": [{"what": f.what, "reason": f.reason} for f in failures],
+        "empty_wells": sorted(w for piece in pieces for w in piece.empty),
+        "provenance": provenance(
+            seconds=sum(piece.seconds for piece in pieces),
+            peak_memory_mb=max(piece.memory_mb for piece in pieces),
+            device=job.work.device,
+        ),
+    }
+    write_part(store, part, wells, np.stack(values), pieces[0].columns, extra)
+    return failures

@@ -1,0 +1,147 @@
+"""What a run is scored on, stored once and shared by every entrant: units, measured readouts, folds.
+
+With the stored predictions it is all that is needed to recompute a score; the dataset itself is not.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.provenance import provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.datasets import Dataset, Layer
+    from bench.store import Store
+    from tasks.base import Task, TaskData
+    from tasks.protocol import Protocol
+
+SETTINGS = ("layer", "scale", "fit_by", "score_by")
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Units with measured readouts, and the folds in which they are tested."""
+
+    key: str
+    data: TaskData
+    folds: pd.DataFrame
+    folds_hash: str
+
+
+def folder(key: str) -> str:
+    """Return where the problem of this key stands in the store."""
+    return f"folds/key={key}"
+
+
+def make(store: Store, dataset: Dataset, layer: Layer, task: Task, protocol: Protocol) -> Problem:
+    """Join the layer to the dataset's wells, draw the folds, commit both, and return them."""
+    from bench.datasets import join, join_report
+    from bench.featurize import identity
+    from bench.store import code_digest, digest
+    from tasks import folds as draw
+
+    data = task.prepare(join(dataset, layer, dataset.wells))
+    folds = draw.make(data, protocol)
+    folds_hash = draw.digest(folds)
+    document = {
+        "kind": "problem",
+        "dataset": identity(dataset),
+        "tables": dataset.digest(),
+        "layer": layer.name,
+        "task": {"name": task.name, "version": task.version, "code": code_digest(type(task))},
+        "protocol": protocol.hash,
+        "folds": folds_hash,
+    }
+    key = digest(document)
+
+    def write(into: Path) -> None:
+        save(into, data, folds)
+
+    manifest = {
+        "key_document": document,
+        "joined": join_report(dataset, layer, dataset.wells).sentences(),
+        "prepared": layer.prepared,
+        "provenance": provenance(),
+    }
+    store.commit(folder(key), write, manifest)
+    return Problem(key, data, folds, folds_hash)
+
+
+def save(into: Path, data: TaskData, folds: pd.DataFrame) -> None:
+    """Write a problem as Parquet tables and a JSON of settings."""
+    import numpy as np
+    import pandas as pd
+
+    from bench.store.tables import write_matrix, write_table
+
+    units = data.units.reset_index(drop=True).assign(perturbation=data.groups, is_control=data.control)
+    wells = data.wells.reset_index(drop=True).assign(is_control=data.well_control)
+    members = data.members.tocoo()
+    links = pd.DataFrame({"unit": members.row, "well": members.col, "weight": members.data})
+    write_table(into / "units.parquet", units, {})
+    write_table(into / "wells.parquet", wells, {})
+    write_table(into / "members.parquet", links.sort_values(["unit", "well"], ignore_index=True), {})
+    write_table(into / "folds.parquet", folds, {})
+    index = pd.DataFrame({"unit": np.arange(len(units), dtype=np.int64)})
+    write_matrix(into / "measured.parquet", index, {"measured": data.Y}, {})
+    settings: dict[str, Any] = {name: getattr(data, name) for name in SETTINGS}
+    settings["readouts"] = list(data.readouts)
+    text = json.dumps(settings, indent=1, ensure_ascii=False, sort_keys=True)
+    (into / "settings.json").write_text(text, encoding="utf-8")
+
+
+def load(store: Store, key: str) -> Problem:
+    """Read a stored problem."""
+    import numpy as np
+    from scipy import sparse
+
+    from bench.store.tables import read_matrix, read_table
+    from tasks import folds as draw
+    from tasks.base import TaskData
+
+    path = store.path(folder(key))
+    settings = json.loads((path / "settings.json").read_text(encoding="utf-8"))
+    units, wells = read_table(path / "units.parquet"), read_table(path / "wells.parquet")
+    links, folds = read_table(path / "members.parquet"), read_table(path / "folds.parquet")
+    _, values = read_matrix(path / "measured.parquet")
+    shape = (len(units), len(wells))
+    data = TaskData(
+        wells=wells.drop(columns="is_control"),
+        units=units.drop(columns=["perturbation", "is_control"]),
+        members=sparse.csr_matrix((links["weight"], (links["unit"], links["well"])), shape=shape),
+        Y=values["measured"],
+        readouts=tuple(settings["readouts"]),
+        groups=units["perturbation"].to_numpy(np.str_),
+        control=units["is_control"].to_numpy(bool),
+        well_control=wells["is_control"].to_numpy(bool),
+        layer=settings["layer"],
+        scale=settings["scale"],
+        fit_by=tuple(settings["fit_by"]),
+        score_by=tuple(settings["score_by"]),
+    )
+    return Problem(key, data, folds, draw.digest(folds))
+
+
+def training_table(problem: Problem, repeat: int, fold: int) -> pd.DataFrame:
+    """Return what an inductive featurizer may learn from in one outer fold: training wells and their readouts.
+
+    One row per well of a training unit, with the well's metadata, ``perturbation`` and the readouts of its
+    unit; wells of tested perturbations are absent.
+    """
+    import numpy as np
+    import pandas as pd
+
+    data, folds = problem.data, problem.folds
+    own = folds[(folds["repeat"] == repeat) & (folds["fold"] != fold) & (folds["fold"] >= 0)]
+    units = np.unique(own["unit"].to_numpy(np.int64))
+    chosen = data.members[units].tocoo()
+    first = pd.DataFrame({"well": chosen.col, "unit": units[chosen.row]}).drop_duplicates("well")
+    first = first.sort_values("well", ignore_index=True)
+    wells = data.wells.iloc[first["well"]].reset_index(drop=True)
+    readouts = pd.DataFrame(data.Y[first["unit"]], columns=list(data.readouts))
+    return pd.concat([wells.assign(perturbation=data.groups[first["unit"]]), readouts], axis=1)

@@ -1,0 +1,287 @@
+"""One run: an entrant with a head on one problem. Its folds are units; its record is committed last.
+
+Stored under the run's identifier: predictions per outer fold, then scores and summands, then the record. A run
+without a record is not on any board; the same command finishes it from the folds that are stored.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import problem as problems
+from bench.entrants import known
+from bench.errors import StoreError
+from bench.execute import Executor, Unit
+from bench.provenance import peak_memory_mb, provenance
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.cli.ui import Ticker
+    from bench.problem import Problem
+    from bench.store import PartKey, Store
+    from tasks.base import FoldId, FoldResult, Scored, TaskData
+    from tasks.protocol import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """A run as plain values that a worker process can take.
+
+    Parameters
+    ----------
+    features
+        Parts of the features by ``(repeat, fold)``; the key ``None`` serves every fold. Empty for the floor,
+        which reads none.
+    permute_seed
+        Readouts are permuted between perturbations with this seed; None scores them as measured.
+    folds
+        The outer folds ``(repeat, fold)`` that are run.
+    """
+
+    run: str
+    store: str
+    problem: str
+    task: str
+    head: str
+    protocol: Protocol
+    features: tuple[tuple[tuple[int, int] | None, tuple[PartKey, ...]], ...]
+    folds: tuple[tuple[int, int], ...]
+    permute_seed: int | None = None
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Finished:
+    """What became of a run: its record, or the reasons why there is none."""
+
+    record: dict[str, Any] | None = None
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def fold_folder(run: str, repeat: int, fold: int) -> str:
+    """Return where the predictions of one outer fold stand."""
+    return f"predictions/run={run}/repeat={repeat}/fold={fold}"
+
+
+def execute(
+    store: Store, todo: Sequence[tuple[RunSpec, Mapping[str, Any]]], executor: Executor, tick: Ticker
+) -> dict[str, Finished]:
+    """Run every missing outer fold of every spec, then score and record each run whose folds are all there.
+
+    ``todo`` pairs a spec with the facts its record is to hold (names, keys, label, coverage, cost).
+    """
+    units = [
+        Unit(f"{spec.run}/{repeat}/{fold}", run_fold, (spec, repeat, fold))
+        for spec, _ in todo
+        if not store.has(f"runs/run={spec.run}")
+        for repeat, fold in spec.folds
+        if not store.has(fold_folder(spec.run, repeat, fold))
+    ]
+    finished = {spec.run: Finished() for spec, _ in todo}
+    for done, outcome in enumerate(executor.map(units), start=1):
+        if outcome.reason is not None:
+            run, repeat, fold = outcome.unit.name.split("/")
+            finished[run].failures.append((f"repeat {repeat}, fold {fold}", outcome.reason))
+        tick("scoring", done, len(units))
+    for spec, facts in todo:
+        if not finished[spec.run].failures:
+            finished[spec.run].record = _record(store, spec, facts)
+    return finished
+
+
+def run_fold(spec: RunSpec, repeat: int, fold: int) -> None:
+    """Fit and predict one outer fold and commit its predictions."""
+    from bench.store import Store
+    from tasks.base import FoldId
+    from tasks.evaluate import run_fold as evaluate_fold
+
+    started = time.perf_counter()
+    store = Store(Path(spec.store))
+    problem = _problem(spec.store, spec.problem)
+    head = known(spec.plugins).get("heads", spec.head)
+
+    def supply(_: FoldId) -> NDArray[np.float32]:
+        return _features(spec, repeat, fold, problem.data)
+
+    identifier = FoldId(repeat, fold)
+    result = evaluate_fold(
+        problem.data, supply, spec.protocol, problem.folds, identifier, head, permute_seed=spec.permute_seed
+    )
+    spent = provenance(seconds=time.perf_counter() - started, peak_memory_mb=peak_memory_mb())
+    manifest = {"key": spec.run, "chosen": _scalars(result.chosen), "provenance": spent}
+    store.commit(fold_folder(spec.run, repeat, fold), lambda into: _save_fold(into, result), manifest)
+
+
+@functools.lru_cache(maxsize=2)
+def _problem(store: str, key: str) -> Problem:
+    from bench.store import Store
+
+    return problems.load(Store(Path(store)), key)
+
+
+def _features(spec: RunSpec, repeat: int, fold: int, data: TaskData) -> NDArray[np.float32]:
+    import numpy as np
+
+    if not spec.features:
+        return np.zeros((len(data.wells), 1), np.float32)
+    by_fold = dict(spec.features)
+    parts = by_fold[(repeat, fold)] if (repeat, fold) in by_fold else by_fold[None]
+    return aligned(spec.store, parts, data)
+
+
+def aligned(store: str, parts: tuple[PartKey, ...], data: TaskData) -> NDArray[np.float32]:
+    """Return (N, D) features aligned to the problem's wells; a well without features has a NaN row."""
+    import numpy as np
+
+    wells, X = _read_parts(store, parts)
+    place = {well: i for i, well in enumerate(wells)}
+    keys = zip(data.wells["Metadata_Plate"], data.wells["Metadata_Well"], strict=True)
+    found = np.array([place.get(key, -1) for key in keys])
+    rows = np.full((len(data.wells), X.shape[1]), np.nan, np.float32)
+    rows[found >= 0] = X[found[found >= 0]]
+    return rows
+
+
+@functools.lru_cache(maxsize=2)
+def _read_parts(store: str, parts: tuple[PartKey, ...]) -> tuple[list[tuple[str, str]], NDArray[np.float32]]:
+    from bench.store import Store, read_parts
+
+    features = read_parts(Store(Path(store)), parts)
+    keys = zip(features.wells["Metadata_Plate"], features.wells["Metadata_Well"], strict=True)
+    return list(keys), features.X
+
+
+def _scalars(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in chosen.items() if isinstance(v, str | int | float)}
+
+
+def _save_fold(into: Path, result: FoldResult) -> None:
+    import pandas as pd
+
+    from bench.store.tables import write_matrix
+
+    index = pd.DataFrame({"unit": result.rows})
+    values = {"prediction": result.prediction, "floor": result.floor}
+    write_matrix(into / "predictions.parquet", index, values, {})
+    arrays = {k: v for k, v in result.chosen.items() if not isinstance(v, str | int | float)}
+    pd.DataFrame(arrays).to_parquet(into / "chosen.parquet", index=False)
+
+
+def load_fold(store: Store, run: str, repeat: int, fold: int) -> FoldResult:
+    """Read the stored predictions of one outer fold."""
+    import numpy as np
+
+    from bench.store.tables import read_matrix
+    from tasks.base import FoldId, FoldResult
+
+    path = store.path(fold_folder(run, repeat, fold))
+    index, values = read_matrix(path / "predictions.parquet")
+    rows = index["unit"].to_numpy(np.int64)
+    return FoldResult(FoldId(repeat, fold), rows, values["prediction"], values["floor"])
+
+
+def rescore(
+    store: Store,
+    problem: Problem,
+    task: str,
+    run: str,
+    folds: Sequence[Sequence[int]],
+    permute_seed: int | None,
+    plugins: tuple[str, ...] = (),
+) -> Scored:
+    """Compute scores and summands of a run from its stored predictions and the stored measured readouts."""
+    from tasks.evaluate import permuted
+
+    data = problem.data if permute_seed is None else permuted(problem.data, permute_seed)
+    results = [load_fold(store, run, repeat, fold) for repeat, fold in folds]
+    scored: Scored = known(plugins).get("tasks", task)().score(data, problem.folds, results)
+    return scored
+
+
+def save_scored(into: Path, scored: Scored) -> None:
+    """Write summands as one row per repeat and perturbation, with e and e0 as lists over readouts."""
+    import numpy as np
+    import pandas as pd
+
+    from bench.store.tables import write_matrix
+
+    repeats, perturbations, readouts = scored.e.shape
+    index = pd.DataFrame(
+        {
+            "repeat": np.repeat(np.arange(repeats, dtype=np.int16), perturbations),
+            "perturbation": list(scored.perturbations) * repeats,
+            "fold": scored.folds.reshape(-1).astype(np.int16),
+        }
+    )
+    values = {"e": scored.e.reshape(-1, readouts), "e0": scored.e0.reshape(-1, readouts)}
+    write_matrix(into / "summands.parquet", index, values, {"readouts": list(scored.readouts)})
+
+
+def load_record(store: Store, run: str) -> dict[str, Any]:
+    """Read the record of a finished run; an abbreviated identifier will do if only one run begins so."""
+    known = {folder.rpartition("run=")[2]: folder for folder in store.list("runs")}
+    matches = [name for name in known if name.startswith(run)]
+    if len(matches) != 1:
+        what = "no run" if not matches else f"{len(matches)} runs"
+        raise StoreError(
+            f"{store.root}: {what} whose identifier begins with {run!r}; `bench leaderboard` lists identifiers"
+        )
+    record: dict[str, Any] = json.loads(
+        (store.path(known[matches[0]]) / "record.json").read_text(encoding="utf-8")
+    )
+    return record
+
+
+def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Score the run, commit scores and summands, then the record that makes it appear."""
+    if store.has(f"runs/run={spec.run}"):
+        return load_record(store, spec.run)
+    from bench.store.tables import write_table
+
+    problem = problems.load(store, spec.problem)
+    scored = rescore(store, problem, spec.task, spec.run, spec.folds, spec.permute_seed, spec.plugins)
+    costs = [store.manifest(fold_folder(spec.run, *f))["provenance"] for f in spec.folds]
+    tested = [load_fold(store, spec.run, *f) for f in spec.folds]
+    rows = sum(len(t.rows) for t in tested)
+    predicted = sum(int((t.prediction == t.prediction).any(axis=1).sum()) for t in tested)
+    record = {k: v for k, v in facts.items() if k not in ("cost", "key_document")} | {
+        "schema_version": 1,
+        "run": spec.run,
+        "problem": spec.problem,
+        "task": spec.task,
+        "head": spec.head,
+        "permute_seed": spec.permute_seed,
+        "folds": [list(f) for f in spec.folds],
+        "coverage": predicted / rows if rows else 0.0,
+        "protocol": {
+            "name": spec.protocol.name,
+            "hash": spec.protocol.hash,
+            "settings": spec.protocol.settings,
+        },
+    }
+    spent = provenance(
+        seconds=sum(c["seconds"] for c in costs),
+        peak_memory_mb=max((c["peak_memory_mb"] for c in costs), default=0.0),
+        features=facts["cost"],
+    )
+
+    def write_scores(into: Path) -> None:
+        write_table(into / "scores.parquet", scored.scores, {})
+
+    def write_record(into: Path) -> None:
+        text = json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True)
+        (into / "record.json").write_text(text, encoding="utf-8")
+
+    store.commit(f"scores/run={spec.run}", write_scores, {"key": spec.run})
+    store.commit(f"summands/run={spec.run}", lambda into: save_scored(into, scored), {"key": spec.run})
+    manifest = {"key_document": facts["key_document"], "provenance": spent}
+    store.commit(f"runs/run={spec.run}", write_record, manifest)
+    return record

@@ -1,0 +1,379 @@
+"""One ``bench run``: from settings to recorded runs. Everything it computes is found again by the next one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import featurize, runs, weights
+from bench import problem as problems
+from bench.embed import Failure, Work
+from bench.entrants import Entrant, feature_document, known, resolve
+from bench.errors import BenchError
+from bench.execute import Executor
+from bench.featurize import Job
+from bench.runs import RunSpec
+
+if TYPE_CHECKING:
+    from bench.cli.ui import Ticker
+    from bench.datasets import Dataset
+    from bench.problem import Problem
+    from bench.settings import Settings
+    from bench.store import PartKey, Store
+    from tasks.protocol import Protocol
+
+Fold = tuple[int, int]
+DEMO = Path("wellbench-demo")
+FLOOR = Entrant("mean", "training mean", "floor", "pretrained", "default")
+
+
+@dataclass(slots=True)
+class Report:
+    """What a session did: the runs asked for in order, and what failed."""
+
+    runs: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Features:
+    """Parts of one entrant: by outer fold for an inductive one, under None for any other; and their cost."""
+
+    key: str
+    parts: dict[Fold | None, tuple[PartKey, ...]] = field(default_factory=dict)
+    weights: list[str] = field(default_factory=list)
+
+
+class Session:
+    """Compute what is missing for these settings.
+
+    Parameters
+    ----------
+    settings
+        What was asked for.
+    entrants
+        Who takes part, controls included.
+    tick
+        Told of progress.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        store: Store,
+        protocol: Protocol,
+        entrants: Sequence[Entrant],
+        tick: Ticker,
+    ) -> None:
+        self.settings = settings
+        self.dataset = dataset
+        self.store = store
+        self.protocol = protocol
+        self.entrants = list(entrants)
+        self.tick = tick
+        self.report = Report()
+
+    def run(self, posed: Sequence[tuple[str, Problem]]) -> Report:
+        """Run every entrant with every head on every problem (task name, problem); return what was done."""
+        with Executor(self.settings.processes) as executor:
+            features = self._features(executor, posed)
+            todo: list[tuple[RunSpec, Mapping[str, Any]]] = []
+            for task, problem in posed:
+                todo += self._runs_of(task, problem, features)
+            finished = runs.execute(self.store, todo, executor, self.tick)
+        for spec, facts in todo:
+            done = finished[spec.run]
+            self.report.runs += [spec.run] if done.record is not None else []
+            self.report.failures += [Failure(f"{facts['label']}, {what}", why) for what, why in done.failures]
+        return self.report
+
+    def _features(
+        self, executor: Executor, posed: Sequence[tuple[str, Problem]]
+    ) -> dict[tuple[str, str], Features]:
+        """Return features by entrant label and problem key; an entrant that failed is absent and reported."""
+        found: dict[tuple[str, str], Features] = {}
+        shared: list[tuple[Entrant, Job, str | None]] = []
+        for entrant in self.entrants:
+            if entrant.spec is None:
+                own = self._profiles(entrant)
+                found |= {(entrant.label, problem.key): own for _, problem in posed}
+            elif entrant.fit_scope == "inductive":
+                for _, problem in posed:
+                    self._attempt(
+                        entrant, lambda e=entrant, p=problem: self._inductive(e, p, executor, found)
+                    )
+            else:
+                self._attempt(entrant, lambda e=entrant: shared.append((e, *self._job(e, None))))
+        results = featurize.ensure(self.store, self.dataset, [j for _, j, _ in shared], executor, self.tick)
+        for entrant, job, trained in shared:
+            result = results[job.work.key]
+            self._report(entrant, result.failures)
+            if not result.parts:
+                continue
+            own = Features(job.work.key, {None: _ordered(result.parts)}, [trained] if trained else [])
+            found |= {(entrant.label, problem.key): own for _, problem in posed}
+        return found
+
+    def _profiles(self, entrant: Entrant) -> Features:
+        """Bring a table of ready-made profiles into the store, if it is not there."""
+        from bench.datasets.importing import store_profiles
+
+        table = next(t for t in self.dataset.features if t.name == entrant.name)
+        parts = store_profiles(self.store, self.dataset, table).parts
+        return Features(next(iter(parts.values())).key, {None: _ordered(parts)})
+
+    def _attempt(self, entrant: Entrant, work: Any) -> None:
+        """Do ``work``; an entrant that raises is out, with its reason, and the others go on."""
+        try:
+            work()
+        except (BenchError, ValueError) as error:
+            self.report.failures.append(Failure(entrant.label, str(error)))
+        except Exception as error:  # noqa: BLE001  # a plugin may raise anything; it is recorded
+            self.report.failures.append(Failure(entrant.label, f"{type(error).__name__}: {error}"))
+
+    def _report(self, entrant: Entrant, failures: Sequence[Failure]) -> None:
+        self.report.failures += [Failure(f"{entrant.label}, {f.what}", f.reason) for f in failures]
+
+    def _job(self, entrant: Entrant, training: weights.Training | None) -> tuple[Job, str | None]:
+        """Fit the entrant if it is trainable; return the job that embeds with it, and its weights' folder."""
+        assert entrant.spec is not None
+        featurizer = entrant.spec.build()
+        trained, fold = None, None
+        if featurizer.trainable:
+            whole = training or self._training(self.dataset.wells[["Metadata_Plate", "Metadata_Well"]], None)
+            key = weights.ensure(self.store, self.dataset, entrant.spec, featurizer, whole, self.tick)
+            trained, fold = weights.folder(key), whole.fold
+        document = feature_document(entrant.spec, featurizer, self.dataset, trained, fold)
+        from bench.store import digest
+
+        path = str(self.store.path(trained)) if trained else None
+        work = Work(digest(document), entrant.spec, path, self.settings.device)
+        return Job(entrant.name, work, document, tuple(featurizer.card.needs)), trained
+
+    def _training(self, table: Any, fold: Mapping[str, Any] | None) -> weights.Training:
+        wells = self.dataset.wells.merge(table[["Metadata_Plate", "Metadata_Well"]].drop_duplicates())
+        s = self.settings
+        return weights.Training(wells, table, fold, s.seed, s.threads, s.device)
+
+    def _inductive(
+        self, entrant: Entrant, problem: Problem, executor: Executor, found: dict[tuple[str, str], Features]
+    ) -> None:
+        """Refit in every outer fold of the first repeat on training perturbations only, and embed every well."""
+        from bench.store import digest
+
+        own = Features("")
+        keys = []
+        for repeat, fold in _folds(problem, first_repeat_only=True):
+            table = problems.training_table(problem, repeat, fold)
+            name = {
+                "problem": problem.key,
+                "repeat": repeat,
+                "fold": fold,
+                "table": digest(table.to_dict("list")),
+            }
+            job, trained = self._job(entrant, self._training(table, name))
+            result = featurize.ensure(self.store, self.dataset, [job], executor, self.tick)[job.work.key]
+            self._report(entrant, result.failures)
+            own.parts[repeat, fold] = _ordered(result.parts)
+            own.weights += [trained] if trained else []
+            keys.append(job.work.key)
+        own.key = digest(keys)
+        found[entrant.label, problem.key] = own
+
+    def _runs_of(
+        self, task: str, problem: Problem, features: Mapping[tuple[str, str], Features]
+    ) -> list[tuple[RunSpec, Mapping[str, Any]]]:
+        """Return the runs of one problem: floor, then every entrant with every head, then permuted labels."""
+        heads = self.settings.heads or (self._task(task).default_head,)
+        todo = [self._spec(task, problem, FLOOR, "mean", None, None)]
+        for entrant in self.entrants:
+            own = features.get((entrant.label, problem.key))
+            if own is None:
+                continue
+            warnings = self._audit(problem, entrant, own)
+            for head in heads:
+                todo.append(self._spec(task, problem, entrant, head, own, None, warnings))
+                if entrant.role == "entrant":
+                    todo.append(self._spec(task, problem, entrant, head, own, self.settings.seed, warnings))
+        return todo
+
+    def _task(self, name: str) -> Any:
+        return known(self.settings.plugins).get("tasks", name)
+
+    def _audit(self, problem: Problem, entrant: Entrant, own: Features) -> list[dict[str, Any]]:
+        """Audit before any fit; a refusal stops the session, because every other number would share it."""
+        from tasks.audit import audit
+
+        first = next(iter(own.parts.values()))
+        X = runs.aligned(str(self.store.root), first, problem.data)
+        findings = audit(problem.data, self.protocol, problem.folds, X, fit_scope=entrant.fit_scope)
+        return [dataclasses.asdict(f) for f in findings]
+
+    def _spec(
+        self,
+        task: str,
+        problem: Problem,
+        entrant: Entrant,
+        head: str,
+        own: Features | None,
+        permute_seed: int | None,
+        warnings: Sequence[Mapping[str, Any]] = (),
+    ) -> tuple[RunSpec, Mapping[str, Any]]:
+        from bench.store import code_digest, digest
+
+        folds = _folds(problem, first_repeat_only=entrant.fit_scope == "inductive")
+        head_class = known(self.settings.plugins).get("heads", head)
+        document = {
+            "kind": "run",
+            "schema": 1,
+            "problem": problem.key,
+            "task": {"name": task, "code": code_digest(self._task(task))},
+            "head": {"name": head, "version": head_class.version, "code": code_digest(head_class)},
+            "protocol": self.protocol.hash,
+            "features": None
+            if own is None
+            else {
+                "name": entrant.name,
+                "key": own.key,
+                "parts": [[str(fold), [p.folder for p in parts]] for fold, parts in own.parts.items()],
+            },
+            "permute_seed": permute_seed,
+            "folds": [list(f) for f in folds],
+        }
+        spec = RunSpec(
+            run=digest(document)[:16],
+            store=str(self.store.root),
+            problem=problem.key,
+            task=task,
+            head=head,
+            protocol=self.protocol,
+            features=tuple(own.parts.items()) if own is not None else (),
+            folds=tuple(folds),
+            permute_seed=permute_seed,
+            plugins=self.settings.plugins,
+        )
+        facts = {
+            "key_document": document,
+            "name": entrant.name,
+            "label": entrant.label if permute_seed is None else f"{entrant.label}, permuted labels",
+            "role": entrant.role if permute_seed is None else "permuted",
+            "permutes": entrant.label if permute_seed is not None else None,
+            "fit_scope": entrant.fit_scope,
+            "preset": entrant.preset,
+            "card": entrant.card,
+            "dataset": {"name": self.dataset.name, "version": self.dataset.version},
+            "layer": problem.data.layer,
+            "folds_hash": problem.folds_hash,
+            "audit": list(warnings),
+            "cost": self._cost(own),
+        }
+        return spec, facts
+
+    def _cost(self, own: Features | None) -> dict[str, float]:
+        """Return what the features cost when they were computed: seconds over all processes, and memory."""
+        folders = (
+            [] if own is None else [p.folder for parts in own.parts.values() for p in parts] + own.weights
+        )
+        spent = [self.store.manifest(folder)["provenance"] for folder in folders]
+        return {
+            "seconds": sum(s.get("seconds", 0.0) for s in spent),
+            "peak_memory_mb": max((s.get("peak_memory_mb", 0.0) for s in spent), default=0.0),
+        }
+
+
+def pose(
+    settings: Settings, dataset: Dataset, store: Store, protocol: Protocol
+) -> tuple[list[tuple[str, Problem]], list[Failure]]:
+    """Join every layer that a task takes to the wells and draw its folds.
+
+    A layer that cannot be scored is a failure; when none can be, the first one's reason is raised.
+    """
+    posed: list[tuple[str, Problem]] = []
+    failures: list[Failure] = []
+    first: Exception | None = None
+    for name in settings.tasks:
+        task = known(settings.plugins).get("tasks", name)()
+        chosen = [dataset.layer(layer) for layer in settings.layers]
+        for layer in chosen or dataset.layers:
+            if layer.kind not in task.layer_kinds:
+                continue
+            try:
+                posed.append((name, problems.make(store, dataset, layer, task, protocol)))
+            except ValueError as error:
+                first = first or error
+                failures.append(Failure(f"{name} on layer {layer.name}", str(error)))
+    if not posed:
+        if first is not None:
+            raise first
+        kinds = ", ".join(sorted({layer.kind for layer in dataset.layers})) or "none"
+        raise BenchError(
+            f"dataset {dataset.name!r} has no readout layer for {', '.join(settings.tasks)} "
+            f"(its layers are of kind: {kinds}); `bench dataset show` lists them"
+        )
+    return posed, failures
+
+
+def _folds(problem: Problem, *, first_repeat_only: bool) -> list[Fold]:
+    pairs = problem.folds[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"])
+    return [
+        (int(r), int(f))
+        for r, f in zip(pairs["repeat"], pairs["fold"], strict=True)
+        if f >= 0 and (r == 0 or not first_repeat_only)
+    ]
+
+
+def _ordered(parts: Mapping[str, PartKey]) -> tuple[PartKey, ...]:
+    return tuple(parts[plate] for plate in sorted(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished session: where its runs stand, what it did and which controls could not run."""
+
+    dataset: Dataset
+    store: Store
+    report: Report
+    unavailable: dict[str, str]
+
+
+def start(settings: Settings, tick: Ticker) -> Done:
+    """Open what the settings name, make the demo if they name no dataset, and run."""
+    from bench.store import Store
+    from tasks.protocol import load as load_protocol
+
+    protocol = load_protocol(settings.protocol)
+    dataset = open_dataset(settings.dataset, tick)
+    entrants, unavailable = resolve(settings, dataset)
+    registry = known(settings.plugins)
+    for kind, names in (("tasks", settings.tasks), ("heads", settings.heads)):
+        for name in names:
+            registry.get(kind, name)
+    store = Store(Path(settings.store))
+    posed, failures = pose(settings, dataset, store, protocol)
+    session = Session(settings, dataset, store, protocol, entrants, tick)
+    session.report.failures += failures
+    return Done(dataset, store, session.run(posed), unavailable)
+
+
+def dataset_path(named: str) -> Path | None:
+    """Return the dataset's path: the one named, else ``./dataset.toml``; None means the demo screen."""
+    if named:
+        return Path(named)
+    here = Path("dataset.toml")
+    return here if here.exists() else None
+
+
+def open_dataset(named: str, tick: Ticker) -> Dataset:
+    """Load the dataset; without one, make the demo screen in ``wellbench-demo`` here and load that."""
+    from bench.datasets import load
+
+    path = dataset_path(named)
+    if path is None:
+        from bench.demo import make
+
+        path = make(DEMO, report=lambda done, total: tick("demo screen", done, total))
+    return load(path)

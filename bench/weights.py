@@ -1,0 +1,127 @@
+"""Weights of trainable featurizers: fitted once per key, with checkpoints that survive a kill."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.entrants import Spec, weights_document
+from bench.provenance import peak_memory_mb, provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.cli.ui import Ticker
+    from bench.datasets import Dataset
+    from bench.store import Store
+    from featurizers.base import Featurizer, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a featurizer is fitted.
+
+    ``wells`` are the wells it may see and ``table`` what else it may learn from; ``fold`` names the outer fold
+    of an inductive featurizer and the digest of its table (None for one fitted on the whole dataset).
+    """
+
+    wells: pd.DataFrame
+    table: pd.DataFrame
+    fold: Mapping[str, Any] | None
+    seed: int
+    threads: int
+    device: str
+
+
+def key(store: Store, dataset: Dataset, spec: Spec, featurizer: Featurizer, training: Training) -> str:
+    """Return the key of the weights; it hashes the training images but reads none of their pixels."""
+    return _key_and_document(store, dataset, spec, featurizer, training)[0]
+
+
+def folder(weights_key: str) -> str:
+    """Return where weights of this key stand in the store."""
+    return f"weights/key={weights_key}"
+
+
+def ensure(
+    store: Store, dataset: Dataset, spec: Spec, featurizer: Featurizer, training: Training, tick: Ticker
+) -> str:
+    """Fit and commit the weights if they are not stored yet; return their key.
+
+    The work folder outlives a kill, so the same call goes on from the last checkpoint. A second process that
+    fits the same weights at the same time works in a folder of its own, and the first to commit wins.
+    """
+    weights_key, document = _key_and_document(store, dataset, spec, featurizer, training)
+    if store.has(folder(weights_key)):
+        return weights_key
+    import torch
+
+    from bench.imaging import field_source
+    from featurizers.base import FitContext
+
+    torch.set_num_threads(training.threads)
+
+    def report(progress: Progress) -> None:
+        tick(f"{spec.name}: {progress.stage}", progress.done, progress.total, progress.figures)
+
+    started = time.perf_counter()
+    with _workdir(store.root / ".work" / weights_key) as workdir:
+        fields = field_source(dataset, training.wells, featurizer.card.needs, None)
+        context = FitContext(workdir, training.seed, training.device, report)
+        featurizer.fit(fields, training.table, context)
+        spent = provenance(
+            seconds=time.perf_counter() - started,
+            peak_memory_mb=peak_memory_mb(),
+            threads=training.threads,
+            device=training.device,
+        )
+        store.commit(folder(weights_key), featurizer.save, {"key_document": document, "provenance": spent})
+    return weights_key
+
+
+def _key_and_document(
+    store: Store, dataset: Dataset, spec: Spec, featurizer: Featurizer, training: Training
+) -> tuple[str, dict[str, Any]]:
+    from bench.featurize import content_hashes, plate_content
+    from bench.store import digest
+
+    wells = training.wells[["Metadata_Plate", "Metadata_Well"]].sort_values(
+        ["Metadata_Plate", "Metadata_Well"]
+    )
+    needs = featurizer.card.needs
+    with content_hashes(store) as content_hash:
+        contents = [
+            digest(plate_content(dataset, plate, needs, content_hash))
+            for plate in sorted(set(wells["Metadata_Plate"]))
+        ]
+    seen = {"wells": digest(wells.to_dict("list")), "plates": contents}
+    fold = dict(training.fold) if training.fold is not None else None
+    document = weights_document(spec, featurizer, dataset, digest(seen), training.seed, fold)
+    return digest(document), document
+
+
+@contextmanager
+def _workdir(stable: Path) -> Iterator[Path]:
+    """Give the stable work folder to whoever holds its lock, a passing one to anyone else; remove it when done.
+
+    A folder is kept when the work fails or is killed, for its checkpoints.
+    """
+    stable.mkdir(parents=True, exist_ok=True)
+    with (stable / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with tempfile.TemporaryDirectory(dir=stable.parent) as passing:
+                yield Path(passing)
+            return
+        own = stable / "work"
+        own.mkdir(exist_ok=True)
+        yield own
+        shutil.rmtree(stable)
