@@ -26,6 +26,7 @@ __all__ = ["KINDS", "Kind", "Listing", "PluginError", "Registry", "configure"]
 
 Kind = Literal["featurizers", "predictors", "tasks", "heads", "readers"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_IN_FILES: tuple[Kind, ...] = ("featurizers", "predictors", "tasks", "heads")
 
 _BASES: dict[Kind, str] = {
     "featurizers": "featurizers.base:Featurizer",
@@ -68,8 +69,9 @@ class Registry:
     Parameters
     ----------
     plugins
-        Python files whose featurizers, predictors, tasks, heads and readers are registered under their own
-        names. They are executed here; a file that fails is listed as broken under every kind.
+        Python files whose featurizers, predictors, tasks and heads are registered under their own names.
+        They are executed here; a file that fails is listed as broken under each of those kinds. Readers
+        are registered by entry points only.
     """
 
     def __init__(self, plugins: Sequence[str | Path] = ()) -> None:
@@ -78,7 +80,7 @@ class Registry:
         self._listed: dict[Kind, list[Listing]] = {kind: [] for kind in KINDS}
         for kind in KINDS:
             self._listed[kind].extend(_entry_point_listings(kind))
-        for path in dict.fromkeys(self.plugins):
+        for path in {p.resolve(): p for p in self.plugins}.values():
             self._add_file(path)
         for kind in KINDS:
             self._listed[kind] = _marked_collisions(self._listed[kind])
@@ -156,12 +158,12 @@ class Registry:
             reason = (
                 f"plugin file {path} is broken: it fails with {_brief(error)}; correct it, or leave it out"
             )
-            for kind in KINDS:
+            for kind in _IN_FILES:
                 self._listed[kind].append(Listing(path.stem, kind, file_origin(path), path.name, reason))
             return
         origin = file_origin(path)
         count = 0
-        for kind in KINDS:
+        for kind in _IN_FILES:
             for found in _defined(kind, module):
                 name = _own_name(kind, found)
                 listing = Listing(name or found.__name__, kind, origin, found.__name__)
@@ -173,7 +175,7 @@ class Registry:
                 count += 1
         if count == 0:
             raise UsageError(
-                f"--plugin {path}: defines no featurizer, predictor, task, head or reader; derive a class "
+                f"--plugin {path}: defines no featurizer, predictor, task or head; derive a class "
                 "from featurizers.base.Featurizer or another contract"
             )
 
@@ -252,6 +254,8 @@ def _violation(kind: Kind, name: str, found: Any) -> str | None:
     missing = getattr(found, "__abstractmethods__", ())
     if missing:
         return f"it does not implement {', '.join(sorted(missing))}"
+    if kind == "readers":
+        return None
     own = _own_name(kind, found)
     place = "card.name" if kind in ("featurizers", "predictors") else "name"
     if own is None:
@@ -274,20 +278,26 @@ def _config_violation(found: Any) -> str | None:
 
 
 def _missing_needs(needs: Sequence[str], dataset: Dataset) -> str | None:
-    columns = set(dataset.wells.columns)
-    has = {
-        "pixels": dataset.images is not None,
-        "objects": dataset.images is not None,
-        "position": {"Metadata_Plate", "Metadata_Well"} <= columns,
-        "latent": dataset.latent is not None,
-    }
-    words = {
-        "pixels": "the dataset has no images",
-        "objects": "the dataset has no images to find objects in",
-        "position": "the wells table has no Metadata_Plate and Metadata_Well",
-        "latent": "the dataset has no latent states; only a simulated screen has them",
-    }
-    return next((words[need] for need in needs if not has[need]), None)
+    """Return which of a card's needs the dataset does not meet, None if it meets all."""
+    if dataset.images is None and "pixels" in needs:
+        return "the dataset has no images"
+    if dataset.images is None and "objects" in needs:
+        return "the dataset has no images to find objects in"
+    if dataset.latent is None and "latent" in needs:
+        return "the dataset has no latent states; only a simulated screen has them"
+    return _missing_position(dataset) if "position" in needs else None
+
+
+def _missing_position(dataset: Dataset) -> str | None:
+    from featurizers.position import well_indices
+
+    for column in ("Metadata_Plate", "Metadata_Well"):
+        if column not in dataset.wells.columns:
+            return f"the wells table has no {column}"
+    for well in dataset.wells["Metadata_Well"].unique():
+        if well_indices(str(well)) is None:
+            return f"the dataset's wells are no plate positions such as A01 (one is {str(well)!r})"
+    return None
 
 
 def _brief(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import re
 import subprocess
@@ -17,6 +16,21 @@ from featurizers.conformance.subject import NotApplicable, Subject, Violation
 
 HEAVY = ("torch", "torchvision", "timm", "tensorflow", "jax", "cellpose", "transformers")
 """Packages that take seconds to import and are needed only once images are embedded."""
+
+
+_IMPORT = """
+import sys
+sys.path[:] = {path!r}
+try:
+    import {name}
+except ModuleNotFoundError:  # a plugin file is known by its path only
+    import importlib.util
+    spec = importlib.util.spec_from_file_location({name!r}, {file!r})
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[{name!r}] = module
+    spec.loader.exec_module(module)
+print(*[package for package in {heavy!r} if package in sys.modules])
+"""
 
 
 def card(subject: Subject) -> str:
@@ -87,12 +101,12 @@ def presets(subject: Subject) -> str:
     found = getattr(subject.cls, "presets", None)
     if not isinstance(found, Mapping) or "default" not in found:
         raise Violation("presets is not a mapping with the entry 'default'; add one")
-    for name, preset in dict[str, Any](found).items():
+    for name, preset in found.items():
         if not isinstance(preset, subject.cls.Config):
             raise Violation(
                 f"preset {name!r} is a {type(preset).__name__}; make it a {subject.cls.Config.__name__}"
             )
-        for entry in dataclasses.fields(preset):
+        for entry in dataclasses.fields(subject.cls.Config):
             _check_plain(f"preset {name!r}, {entry.name}", getattr(preset, entry.name))
         try:
             subject.cls(preset)
@@ -107,18 +121,8 @@ def cheap_import(subject: Subject) -> str:
     path = getattr(module, "__file__", None)
     if path is None:
         raise NotApplicable("its module has no file that a new process could import")
-    importable = importlib.util.find_spec(subject.cls.__module__.partition(".")[0]) is not None
-    load = (
-        f"import {subject.cls.__module__}"
-        if importable
-        else "import importlib.util as u\n"
-        f"s = u.spec_from_file_location({subject.cls.__module__!r}, {str(path)!r})\n"
-        f"m = u.module_from_spec(s); sys.modules[{subject.cls.__module__!r}] = m; s.loader.exec_module(m)"
-    )
-    script = (
-        f"import sys\nsys.path[:] = {sys.path!r}\n{load}\n"
-        f"print(*[name for name in {HEAVY!r} if name in sys.modules])"
-    )
+    name = subject.cls.__module__
+    script = _IMPORT.format(path=sys.path, name=name, file=str(path), heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -126,7 +130,7 @@ def cheap_import(subject: Subject) -> str:
     heavy = done.stdout.split()
     if heavy:
         raise Violation(
-            f"importing {subject.cls.__module__} imports {', '.join(heavy)}, which makes every command slow; "
+            f"importing {name} imports {', '.join(heavy)}, which makes every command slow; "
             "import it inside the methods that use it"
         )
     return "no heavy package"
