@@ -1,0 +1,1 @@
+"""CellProfiler's measurements of cells, as kernels in process and as a featurizer."""
