@@ -32,6 +32,7 @@ CALL_NOISE = 0.4
 TRANSCRIPTS = {**dict.fromkeys(KIND_DIMENSIONS, 32), "null": 160}
 PROTEINS = {**dict.fromkeys(KIND_DIMENSIONS, 14), "null": 60}
 TARGETS = {"mechanism": 16, "null": 8}
+TARGET_MECHANISMS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,15 +178,16 @@ def regulation(settings: Settings, population: Population) -> tuple[pd.DataFrame
 def targets(settings: Settings, population: Population) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return binary targets of compounds and their truth.
 
-    A ``mechanism`` target is hit by 85 % of the compounds of one mechanism and 2 % of the others; a
+    A ``mechanism`` target is hit by 85 % of the compounds of three mechanisms and 2 % of the others; a
     ``null`` target by a tenth of all compounds, whatever they do to cells.
     """
     rng = settings.rng("targets")
     kinds = rng.permutation([k for k, n in TARGETS.items() for _ in range(n)])
-    owner = rng.permutation(np.arange(len(kinds)) % n_mechanisms(settings))
-    chance = np.where(
-        kinds == "null", 0.1, np.where(population.mechanism[:, None] == owner[None, :], 0.85, 0.02)
-    )
+    count = n_mechanisms(settings)
+    owned = np.zeros((count, len(kinds)), bool)
+    for t in range(len(kinds)):
+        owned[rng.choice(count, min(TARGET_MECHANISMS, count - 1), replace=False), t] = True
+    chance = np.where(kinds == "null", 0.1, np.where(owned[population.mechanism], 0.85, 0.02))
     hits = (rng.uniform(size=chance.shape) < chance).astype(np.float32)
     truth = pd.DataFrame(
         {
