@@ -69,7 +69,7 @@ class Subject:
     cls
         Its class.
     channel_sets
-        Channels of the synthetic images; a trainable featurizer is trained on the last set only.
+        Channels of the synthetic images; most checks use the last set.
     """
 
     make: Callable[[], Featurizer]

@@ -40,10 +40,10 @@ CHECKS: tuple[Check, ...] = (
     Check("form", embedding.form, ("embeds",)),
     Check("finite", embedding.finite, ("form",)),
     Check("deterministic", embedding.deterministic, ("form",)),
-    Check("batch-invariant", embedding.batch_invariant, ("deterministic",)),
+    Check("empty-field", embedding.empty_field, ("finite",)),
+    Check("batch-invariant", embedding.batch_invariant, ("deterministic", "empty-field")),
     Check("pure", embedding.pure, ("embeds",)),
     Check("blind", embedding.blind, ("deterministic",)),
-    Check("empty-field", embedding.empty_field, ("finite",)),
     Check("constant-channel", embedding.constant_channel, ("finite",)),
     Check("bad-pixels", embedding.bad_pixels, ("finite",)),
     Check("save-load", training.saved, ("deterministic",), trainable_only=True),
@@ -68,8 +68,9 @@ def check_featurizer(
         A class, tested with its default preset, or a function that returns a new instance: give one with a
         tiny config for a trainable featurizer, which is trained four times on four fields of 96 × 128.
     channels
-        Channels of the images. None tries the first, the first two, and all five of Cell Painting; a
-        featurizer may refuse some by its channel rule (a FeaturizerError from ``columns``).
+        Channels of the images. None tries the first, the first two, and all five of Cell Painting, and the
+        five alone for a trainable featurizer; the channel rule may refuse all but the last set (a
+        FeaturizerError from ``columns``).
     device
         Where to train; embedding runs where the featurizer puts it.
 
@@ -83,7 +84,7 @@ def check_featurizer(
             cls = type(featurizer()) if not isinstance(featurizer, type) else featurizer
     except Exception as error:  # noqa: BLE001  # a factory may raise anything; it is the result
         return [CheckResult("card", "failed", f"it cannot be made: {_brief(error)}")]
-    subject = Subject(featurizer, cls, sets, device)
+    subject = Subject(featurizer, cls, sets[-1:] if cls.trainable else sets, device)
     results: dict[str, CheckResult] = {}
     try:
         for check in CHECKS:
