@@ -115,8 +115,22 @@ def join_report(dataset: Dataset, layer: Layer, wells: pd.DataFrame) -> JoinRepo
 
 def join_with_report(dataset: Dataset, layer: Layer, wells: pd.DataFrame) -> tuple[TaskData, JoinReport]:
     """Return :func:`join`'s data and its report, reading the layer once."""
-    table, known = known_wells(dataset, wells)
     frame = layer.read()
+    infinite = np.argwhere(np.isinf(frame.iloc[:, len(layer.key) :].to_numpy(np.float32)))
+    if infinite.size:
+        row, column = infinite[0]
+        raise DatasetError(
+            f"{layer.table}, row {row + 1}: readout {frame.columns[len(layer.key) + column]!r} is infinite "
+            f"({len(infinite)} such values); leave the field empty where the value is missing"
+        )
+    return join_frame(dataset, layer, frame, wells)
+
+
+def join_frame(
+    dataset: Dataset, layer: Layer, frame: pd.DataFrame, wells: pd.DataFrame
+) -> tuple[TaskData, JoinReport]:
+    """Return :func:`join_with_report` of a layer's frame as :meth:`Layer.read` gave it; any value goes."""
+    table, known = known_wells(dataset, wells)
     names = np.array(identities(table, dataset.perturbation), dtype=object)
     negative = (table[PERT_TYPE] == NEGATIVE).to_numpy()
     rows, cols = match(layer, frame, table, known & (names != ""))
@@ -127,7 +141,6 @@ def join_with_report(dataset: Dataset, layer: Layer, wells: pd.DataFrame) -> tup
     _same(layer, units, np.where(negative, "negcon", "treated"), "negative controls and treated wells")
     readouts = tuple(frame.columns[len(layer.key) :])
     Y = frame[list(readouts)].to_numpy(np.float32)
-    _finite(layer, readouts, Y)
 
     count = np.bincount(units.id, minlength=len(units))
     members = sparse.csr_matrix(
@@ -198,16 +211,6 @@ def _same(layer: Layer, units: Units, values: NDArray[Any], what: str) -> None:
             f"layer {layer.name!r}: a unit mixes {what} ({shorten(seen, 3)}; {mixed.size} such units); "
             f"its key ({', '.join(layer.key)}) must not reach across them: "
             "correct the wells table or extend the key"
-        )
-
-
-def _finite(layer: Layer, readouts: tuple[str, ...], Y: NDArray[np.float32]) -> None:
-    infinite = np.argwhere(np.isinf(Y))
-    if infinite.size:
-        row, column = infinite[0]
-        raise DatasetError(
-            f"{layer.table}, row {row + 1}: readout {readouts[column]!r} is infinite "
-            f"({len(infinite)} such values); leave the field empty where the value is missing"
         )
 
 

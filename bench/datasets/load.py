@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.datasets.model import DOSE_RULES, JOINS, KINDS, SCALES, Dataset, Layer, ProfileTable
+from bench.datasets.model import DOSE_RULES, JOINS, KINDS, NONFINITE, SCALES, Dataset, Layer, ProfileTable
 from bench.datasets.settings import FILE, SCHEMA_VERSION, Section, raise_faults, read_toml
 from bench.datasets.tables import (
     PERT_TYPE,
@@ -159,7 +159,14 @@ def _layer(section: Section, root: Path) -> Layer:
 
 
 def _profiles(section: Section, root: Path) -> ProfileTable:
-    table = ProfileTable(section.text("name"), locate(root, section.text("table")))
+    table = ProfileTable(
+        name=section.text("name"),
+        table=locate(root, section.text("table")),
+        nonfinite=section.choice("nonfinite", NONFINITE, "refuse"),  # type: ignore[arg-type]
+        rename=section.table("rename"),
+    )
+    if not all(isinstance(v, str) for v in table.rename.values()):
+        section.faults.append(f"{section.where}: rename should map column names to new names in quotes")
     section.finish()
     return table
 

@@ -18,11 +18,13 @@ Kind = Literal["abundance", "regulation", "target"]
 Scale = Literal["counts", "log", "ratio", "z"]
 JoinRule = Literal["aggregate", "broadcast"]
 DoseRule = Literal["each", "mean", "top"]
+Nonfinite = Literal["refuse", "drop-columns"]
 
 KINDS: tuple[Kind, ...] = ("abundance", "regulation", "target")
 SCALES: tuple[Scale, ...] = ("counts", "log", "ratio", "z")
 JOINS: tuple[JoinRule, ...] = ("aggregate", "broadcast")
 DOSE_RULES: tuple[DoseRule, ...] = ("each", "mean", "top")
+NONFINITE: tuple[Nonfinite, ...] = ("refuse", "drop-columns")
 
 _CALLS = {"up": 1.0, "down": -1.0, "not": 0.0, "": np.nan, "missing": np.nan}
 
@@ -115,10 +117,22 @@ class Layer:
 
 @dataclass(frozen=True)
 class ProfileTable:
-    """Ready-made profiles that came with the dataset: one row per well, metadata and features."""
+    """Ready-made profiles that came with the dataset: one row per well, metadata and features.
+
+    Parameters
+    ----------
+    table
+        Absolute path or URI of its file.
+    nonfinite
+        ``refuse`` NaN and infinite features, or ``drop-columns`` that have any.
+    rename
+        New names of columns by their names in the file, e.g. ``{"broad_id": "Metadata_Compound"}``.
+    """
 
     name: str
     table: str
+    nonfinite: Nonfinite = "refuse"
+    rename: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -136,3 +137,8 @@ def raise_faults(faults: Sequence[str]) -> None:
         raise DatasetError(faults[0])
     if faults:
         raise DatasetError("\n".join([f"{len(faults)} faults:", *(f"  {f}" for f in faults)]))
+
+
+def quoted(text: str) -> str:
+    """Return ``text`` as a TOML basic string; JSON's escapes are a subset of TOML's."""
+    return json.dumps(text, ensure_ascii=False)

@@ -13,7 +13,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,7 +121,9 @@ def column_names(uri: str) -> list[str]:
             return next(csv.reader(text, delimiter=_separator(kind)), [])
 
 
-def read_frame(uri: str, *, text: Collection[str] = (), layer: str = "") -> pd.DataFrame:
+def read_frame(
+    uri: str, *, text: Collection[str] = (), layer: str = "", rename: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Read a table whole.
 
     Parameters
@@ -132,6 +134,8 @@ def read_frame(uri: str, *, text: Collection[str] = (), layer: str = "") -> pd.D
         Columns besides ``Metadata_*`` that hold text.
     layer
         Layer of an ``.h5ad`` file; empty takes ``X``.
+    rename
+        New names of columns, by their names in the file; each must be there. They count from then on.
 
     Returns
     -------
@@ -145,7 +149,11 @@ def read_frame(uri: str, *, text: Collection[str] = (), layer: str = "") -> pd.D
     """
     kind = format_of(uri)
     names = column_names(uri)
-    twice = duplicates(names)
+    rename = dict(rename or {})
+    absent = [c for c in rename if c not in names]
+    if absent:
+        raise DatasetError(f"{uri}: no column {shorten(absent)} to rename; it has {shorten(names)}")
+    twice = duplicates(names) or duplicates(rename.get(n, n) for n in names)
     if twice:
         raise DatasetError(f"{uri}: column names occur twice ({shorten(twice)}); rename or drop one of each")
     with _readable(uri, kind):
@@ -155,8 +163,8 @@ def read_frame(uri: str, *, text: Collection[str] = (), layer: str = "") -> pd.D
             with _open(uri) as handle:
                 frame = pd.read_parquet(handle).reset_index(drop=True)
         else:
-            frame = _read_delimited(uri, kind, names, text)
-    frame.columns = pd.Index([str(c) for c in frame.columns], dtype=object)
+            frame = _read_delimited(uri, kind, names, (*text, *rename))
+    frame.columns = pd.Index([rename.get(str(c), str(c)) for c in frame.columns], dtype=object)
     plain = {c: pd.Series(as_text(frame[c]), dtype=object) for c in frame.columns if is_identity(c, text)}
     frame = frame.assign(**plain) if plain else frame
     if DOSE in frame.columns:

@@ -1,0 +1,239 @@
+"""``bench dataset``: make, check and show datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli import ui
+
+if TYPE_CHECKING:
+    from bench.datasets import Dataset, Finding
+
+app = typer.Typer(no_args_is_help=True, help="Make, check and show datasets.")
+adapters = typer.Typer(no_args_is_help=True, help="Make a dataset from files as they are.")
+app.add_typer(adapters, name="from")
+
+Folder = Annotated[
+    Path | None, typer.Argument(help="Folder with dataset.toml; default: this one, else the demo.")
+]
+Option = Annotated[Path | None, typer.Option("--dataset", help="The same, as an option.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def new(folder: Annotated[Path, typer.Argument(help="New or empty folder.")]) -> None:
+    """Write a commented dataset.toml and empty tables with their headers."""
+    from bench.datasets.scaffold import new as scaffold
+
+    for path in scaffold(folder):
+        ui.out().print(f"wrote {path}", markup=False)
+    ui.out().print(f"next: fill in the tables, then bench dataset check {folder}", markup=False)
+
+
+@app.command()
+def check(
+    folder: Folder = None,
+    dataset: Option = None,
+    no_pixels: Annotated[bool, typer.Option("--no-pixels", help="Do not read the images.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find everything that is wrong with a dataset, in one pass; exit 1 on errors."""
+    from bench.datasets import check as find
+
+    opened = _open(folder, dataset)
+    with ui.progress(quiet=as_json) as tick:
+        findings = find(opened, "skip" if no_pixels else "read", tick)
+    errors = sum(f.severity == "error" for f in findings)
+    if as_json:
+        ui.emit({"dataset": opened.name, "errors": errors, "findings": [_plain(f) for f in findings]})
+    else:
+        _print(findings)
+        said = f"{errors} errors, {len(findings) - errors} warnings" if findings else "nothing wrong"
+        ui.out().print(f"{opened.name} {opened.version}: {said}", markup=False)
+    if errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(folder: Folder = None, dataset: Option = None, as_json: Json = False) -> None:
+    """Show what a dataset holds: plates, channels, perturbations, layers."""
+    facts = _facts(_open(folder, dataset))
+    if as_json:
+        ui.emit(facts)
+        return
+    say = ui.out().print
+    for key in ("name", "version", "folder", "plates", "wells", "perturbations", "controls", "images"):
+        say(f"{key:<14}{facts[key]}", markup=False)
+    say(f"{'channels':<14}{', '.join(facts['channels']) or 'none'}", markup=False)
+    from rich.table import Table
+
+    if facts["layers"]:
+        table = Table("layer", "kind", "scale", "key", "join", "units", "readouts", box=None)
+        for layer in facts["layers"]:
+            cells = (layer[c] for c in ("name", "kind", "scale", "key", "join", "units", "readouts"))
+            table.add_row(*(_escape(c) for c in cells))
+        say(table)
+        for sentence in (s for layer in facts["layers"] for s in layer["unmatched"]):
+            say(sentence, markup=False)
+    for name in facts["features"]:
+        say(f"profiles: {name}", markup=False)
+
+
+@adapters.command("regex")
+def from_regex(
+    source: Annotated[Path, typer.Argument(help="Folder with images; subfolders count.")],
+    pattern: Annotated[
+        str,
+        typer.Option(
+            "--pattern",
+            help="Groups plate, well or row and col, site, channel, plane; e.g. (?P<well>[A-H]\\d\\d)",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="New folder for the dataset.")],
+    channels: Annotated[str, typer.Option("--channels", help="DNA,Actin; in plane order if files hold all.")],
+    wells: Annotated[Path | None, typer.Option("--wells", help="Platemap, CSV or TSV.")] = None,
+    mapping: Annotated[list[str] | None, typer.Option("--map", help="OLD=NEW column, repeatable.")] = None,
+    readouts: Annotated[Path | None, typer.Option("--readouts", help="Table of readouts.")] = None,
+    layer: Annotated[str, typer.Option("--layer", help="Name of that layer.")] = "readouts",
+    kind: Annotated[str, typer.Option("--kind", help="abundance, regulation or target.")] = "abundance",
+    scale: Annotated[str, typer.Option("--scale", help="counts, log, ratio or z.")] = "z",
+    key: Annotated[str, typer.Option("--key", help="Its key columns.")] = "Metadata_Plate,Metadata_Well",
+    join: Annotated[str, typer.Option("--join", help="aggregate or broadcast.")] = "aggregate",
+    exclude: Annotated[str, typer.Option("--exclude", help="Columns that are no readouts.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Name of the dataset; default: the folder's.")] = "",
+    perturbation: Annotated[
+        str, typer.Option("--perturbation", help="Column of the platemap.")
+    ] = "Metadata_Compound",
+    negative: Annotated[
+        str, typer.Option("--negative", help="Perturbations that are negative controls.")
+    ] = "",
+    nucleus: Annotated[str, typer.Option("--nucleus", help="Channel that segmentation starts from.")] = "",
+    imaging: Annotated[
+        str, typer.Option("--imaging", help="Segmentation, e.g. otsu-log or foreground.")
+    ] = "",
+    well_rule: Annotated[str, typer.Option("--wells-as", help="rowcol (B01) or colrow (01B).")] = "rowcol",
+    plate: Annotated[str, typer.Option("--plate", help="Plate, where no group names it.")] = "plate-1",
+    bit_depth: Annotated[int, typer.Option("--bit-depth", help="Significant bits per grey level.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Make a dataset from images by their file names, with a platemap and readouts."""
+    from bench.datasets.regex import ReadoutTable, Source, pairs
+    from bench.datasets.regex import from_regex as make
+
+    table = (
+        ()
+        if readouts is None
+        else (ReadoutTable(readouts, layer, kind, scale, tuple(_words(key)), join, tuple(_words(exclude))),)
+    )
+    found = make(
+        Source(
+            folder=source,
+            pattern=pattern,
+            name=name or out.absolute().name,
+            channels=tuple(_words(channels)),
+            perturbation=perturbation,
+            nucleus=nucleus,
+            plate=plate,
+            bit_depth=bit_depth,
+            imaging=imaging,
+            wells=wells,
+            rename=pairs(mapping or [], "--map"),
+            well_rule=well_rule,
+            negative=tuple(_words(negative)),
+            readouts=table,
+        ),
+        out,
+    )
+    if as_json:
+        ui.emit(vars(found))
+        return
+    from bench.datasets.tables import shorten
+
+    say = ui.out().print
+    say(f"{found.images} image planes and {found.wells} wells in {out}", markup=False)
+    if found.unmatched:
+        say(f"{len(found.unmatched)} files do not match: {shorten(found.unmatched, 5)}", markup=False)
+    if found.wells_without_row:
+        lonely = found.wells_without_row
+        say(f"{len(lonely)} wells are not in the platemap: {shorten(lonely)}", markup=False)
+    say(f"next: bench dataset check {out}", markup=False)
+
+
+def _open(folder: Path | None, dataset: Path | None) -> Dataset:
+    """Load the dataset that is named, else the one here, else the demo, and say so if it is the demo."""
+    from bench.session import DEMO, dataset_path, open_dataset
+
+    named = str(folder or dataset or "")
+    if dataset_path(named) is None:
+        ui.err().print(f"no dataset named and no dataset.toml here: the demo screen in {DEMO}", markup=False)
+    with ui.progress() as tick:
+        return open_dataset(named, tick)
+
+
+def _words(text: str) -> list[str]:
+    return [w.strip() for w in text.split(",") if w.strip()]
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {**vars(finding), "where": finding.where}
+
+
+def _print(findings: list[Finding]) -> None:
+    from rich.table import Table
+
+    if not findings:
+        return
+    table = Table("", "where", "what", "remedy", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for column, ratio in zip(table.columns[1:], (2, 4, 2), strict=True):
+        column.ratio, column.overflow = ratio, "fold"
+    for f in findings:
+        colour = "red" if f.severity == "error" else "yellow"
+        table.add_row(f"[{colour}]{f.severity}[/]", *(_escape(t) for t in (f.where, f.what, f.remedy)))
+    console = ui.out()
+    console.soft_wrap = False
+    console.print(table)
+
+
+def _escape(text: Any) -> str:
+    """Return text in which a name like ``[bold]`` is only a name."""
+    from rich.markup import escape
+
+    return escape(str(text))
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    from bench.datasets import join_with_report
+
+    negative = dataset.wells["Metadata_pert_type"] == "negcon"
+    layers = []
+    for layer in dataset.layers:
+        data, report = join_with_report(dataset, layer, dataset.wells)
+        layers.append(
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "scale": layer.scale,
+                "key": " + ".join(c.removeprefix("Metadata_") for c in layer.key),
+                "join": f"{layer.join}, {layer.dose_rule}",
+                "units": report.units,
+                "readouts": len(data.readouts),
+                "unmatched": report.sentences()[1:],
+            }
+        )
+    return {
+        "name": dataset.name,
+        "version": dataset.version,
+        "folder": str(dataset.root),
+        "plates": dataset.wells["Metadata_Plate"].nunique(),
+        "wells": len(dataset.wells),
+        "perturbations": len(set(dataset.identities(dataset.wells[~negative])) - {""}),
+        "controls": int(negative.sum()),
+        "images": 0 if dataset.images is None else len(dataset.images),
+        "channels": [f"{c.name} ({c.stain})" if c.stain else c.name for c in dataset.channels],
+        "layers": layers,
+        "features": [t.name for t in dataset.features],
+    }

@@ -1,0 +1,127 @@
+"""Ready-made profiles into the store: one part per plate, as if a featurizer had made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.datasets.load import load
+from bench.datasets.model import NONFINITE, Nonfinite, ProfileTable
+from bench.datasets.profiles import Profiles, read_table, record
+from bench.datasets.tables import PLATE, WELL, is_remote, natural, shorten
+from bench.errors import DatasetError, UsageError
+
+if TYPE_CHECKING:
+    from bench.datasets.model import Dataset
+    from bench.store import PartKey, Store
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """Profiles as they stand in the store: a part per plate, and how many were new."""
+
+    parts: Mapping[str, PartKey]
+    profiles: Profiles
+    written: int
+
+
+def store_profiles(store: Store, dataset: Dataset, table: ProfileTable) -> Imported:
+    """Commit a dataset's profile table to the store; what is there already is left alone.
+
+    The key digests the content (wells, names, values), so another file with the same content is the same
+    features and a changed one stands beside the old.
+
+    Raises
+    ------
+    DatasetError
+        When the table is wrong, or none of its wells is in the dataset's wells table.
+    """
+    from bench.featurize import identity
+    from bench.provenance import provenance
+    from bench.store import PartKey, write_part
+    from bench.store.keys import digest
+
+    profiles = read_table(table, dataset.perturbation)
+    ours = set(zip(dataset.wells[PLATE], dataset.wells[WELL], strict=True))
+    if not ours & set(zip(profiles.wells[PLATE], profiles.wells[WELL], strict=True)):
+        plate, well = profiles.wells[[PLATE, WELL]].iloc[0]
+        there = "/".join(dataset.wells[[PLATE, WELL]].iloc[0]) if len(dataset.wells) else "empty"
+        raise DatasetError(
+            f"{table.table}: none of its wells is in the wells table of dataset {dataset.name!r} "
+            f"(profiles start with {plate}/{well}, wells with {there}); make plate and well agree"
+        )
+    document = {
+        "kind": "profiles",
+        "schema": 1,
+        "name": table.name,
+        "content": profiles.digest,
+        "nonfinite": table.nonfinite,
+        "dropped": dict(profiles.dropped),
+    }
+    key = digest(document)
+    parts, written = {}, 0
+    for plate in sorted(set(profiles.wells[PLATE]), key=natural):
+        rows = np.flatnonzero((profiles.wells[PLATE] == plate).to_numpy())
+        part = PartKey(identity(dataset), table.name, key, plate)
+        extra = {"key_document": document, "provenance": provenance(table=Path(table.table).name)}
+        wells = profiles.wells.iloc[rows].reset_index(drop=True)
+        written += write_part(store, part, wells, profiles.X[rows], profiles.columns, extra)
+        parts[plate] = part
+    return Imported(parts, profiles, written)
+
+
+def import_profiles(
+    uri: str,
+    *,
+    name: str,
+    root: Path,
+    store: Path,
+    rename: Mapping[str, str] | None = None,
+    nonfinite: str = "refuse",
+) -> dict[str, Any]:
+    """Import a table for the dataset in ``root`` and list it in its ``dataset.toml``.
+
+    Returns
+    -------
+    ``wells``, ``plates``, ``features``, ``written`` (parts that were new), ``dropped`` columns,
+    ``unmatched`` (sentences on wells that only one side has), ``recorded``.
+
+    Raises
+    ------
+    DatasetError, UsageError
+        As :func:`store_profiles`; nothing is recorded then.
+    """
+    from bench.store import Store as Open
+
+    if nonfinite not in NONFINITE:
+        raise UsageError(f"--nonfinite {nonfinite!r} is none of {', '.join(NONFINITE)}")
+    dataset = load(root)
+    rule: Nonfinite = "drop-columns" if nonfinite == "drop-columns" else "refuse"
+    path = uri if is_remote(uri) else str(Path(uri).absolute())
+    table = ProfileTable(name, path, rule, dict(rename or {}))
+    done = store_profiles(Open(store), dataset, table)
+    return {
+        "name": name,
+        "wells": len(done.profiles.wells),
+        "plates": len(done.parts),
+        "features": len(done.profiles.columns),
+        "written": done.written,
+        "dropped": dict(done.profiles.dropped),
+        "unmatched": _unmatched(dataset, done.profiles),
+        "recorded": record(dataset.root, table),
+    }
+
+
+def _unmatched(dataset: Dataset, profiles: Profiles) -> list[str]:
+    ours, theirs = (
+        {f"{p}/{w}" for p, w in zip(f[PLATE], f[WELL], strict=True)} for f in (dataset.wells, profiles.wells)
+    )
+    both = (
+        ("profiles have no row in the wells table", theirs - ours),
+        ("wells have no profile", ours - theirs),
+    )
+    return [f"{len(names)} {what}: {shorten(sorted(names, key=natural))}" for what, names in both if names]
