@@ -9,12 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
+
+if TYPE_CHECKING:
+    from tasks.protocol import Protocol
 
 
 class TaskError(ValueError):
@@ -94,6 +97,11 @@ class Head(ABC):
 
     name: ClassVar[str]
     version: ClassVar[str]
+
+    @classmethod
+    def for_protocol(cls, protocol: Protocol) -> Head:  # noqa: ARG003 a head without such settings ignores it
+        """Return a head with the protocol's menu and budget (``inner_folds``, ``seed``, ``penalties``)."""
+        return cls()
 
     @abstractmethod
     def fit(

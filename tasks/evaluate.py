@@ -1,0 +1,223 @@
+"""One outer fold of one run: normalise, choose in inner folds, fit on the training units, predict the tested ones.
+
+Nothing here reads a tested unit before prediction: plate normalisations are fitted on negative controls, everything
+else on the training units of the fold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks import normalise
+from tasks.base import FoldId, FoldResult, Head, TaskData, TaskError
+from tasks.folds import split_groups, strata
+from tasks.heads.mean import observed_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from tasks.base import FeatureSupplier
+    from tasks.protocol import Protocol
+
+
+def run(
+    data: TaskData,
+    features: FeatureSupplier,
+    protocol: Protocol,
+    folds: pd.DataFrame,
+    head: type[Head] | Callable[[], Head],
+    ids: Iterable[FoldId] | None = None,
+    permute_seed: int | None = None,
+) -> list[FoldResult]:
+    """Run the outer folds ``ids`` (all of ``folds`` by default), one after the other."""
+    chosen = all_ids(folds) if ids is None else ids
+    return [run_fold(data, features, protocol, folds, own, head, permute_seed) for own in chosen]
+
+
+def all_ids(folds: pd.DataFrame) -> list[FoldId]:
+    """Return every outer fold of a fold table, ascending."""
+    pairs = folds[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"])
+    return [FoldId(int(r), int(k)) for r, k in pairs.itertuples(index=False, name=None)]
+
+
+def run_fold(
+    data: TaskData,
+    features: FeatureSupplier,
+    protocol: Protocol,
+    folds: pd.DataFrame,
+    id: FoldId,  # noqa: A002 the contract's word
+    head: type[Head] | Callable[[], Head],
+    permute_seed: int | None = None,
+) -> FoldResult:
+    """Fit on the training units of one outer fold and predict its tested units.
+
+    Per member of the normalisation menu that the plates allow: wells are normalised, averaged into units, standardised
+    on the training units, and a head is fitted per stratum of ``fit_by``. The member is kept whose mean over
+    readouts of (inner loss / training sum of squares) is smallest (ties: the earlier in the menu); all strata share it.
+    The floor is the mean of the training units' observed readouts per stratum, whether or not they have features,
+    so that every entrant is scored against the same floor.
+
+    Parameters
+    ----------
+    features
+        Gives (N, D) well features for this outer fold; an all-NaN row is a well without features. A unit none of whose
+        wells has features is not trained on and predicted NaN; the others average the wells that have.
+    head
+        A :class:`~tasks.base.Head` class, which is built with the protocol's menu, or any factory of heads.
+    permute_seed
+        Run the whole pipeline on :func:`permuted` readouts.
+
+    Raises
+    ------
+    TaskError
+        When the features have the wrong number of rows or are infinite, or the fold does not exist.
+    """
+    if permute_seed is not None:
+        data = permuted(data, permute_seed)
+    test, train = split(folds, id)
+    X = np.asarray(features(id))
+    _check(X, data)
+    layout = normalise.plates(data.wells, data.well_control, X)
+    stratum = strata(data.units, data.fit_by, "fit_by")
+    groups = split_groups(data, protocol)
+    best: _Fitted | None = None
+    for name in protocol.normalisation:
+        if name != "fold" and isinstance(layout, str):
+            continue
+        wells = X if isinstance(layout, str) else normalise.apply(name, X, layout)
+        fitted = _fit(name, to_units(data, wells), data, groups, stratum, train, test, head, protocol)
+        if best is None or fitted.loss < best.loss:
+            best = fitted
+    if best is None:
+        raise TaskError(f"protocol {protocol.name!r} offers plate normalisations only, and {layout}")
+    chosen: dict[str, Any] = {"normalisation": best.normalisation, **best.chosen}
+    if isinstance(layout, str) and len(protocol.normalisation) > 1:
+        chosen["plate_normalisation_unavailable"] = layout
+    return FoldResult(id, test, best.prediction, _floor(data, stratum, train, test), chosen)
+
+
+def split(folds: pd.DataFrame, id: FoldId) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # noqa: A002
+    """Return the tested and the training units of an outer fold, ascending."""
+    own = folds[folds["repeat"] == id.repeat]
+    unit, fold = own["unit"].to_numpy(np.int64), own["fold"].to_numpy()
+    test, train = np.sort(unit[fold == id.fold]), np.sort(unit[(fold != id.fold) & (fold >= 0)])
+    if test.size == 0:
+        raise TaskError(f"there is no fold {id.fold} in repeat {id.repeat} of these folds")
+    return test, train
+
+
+def to_units(data: TaskData, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Average wells X (N, D) into units (n, D); a missing value is left out of its unit's average."""
+    missing = np.isnan(X)
+    filled = np.where(missing, 0.0, X).astype(np.float64)
+    units: NDArray[np.float64] = data.members @ filled
+    # Only units that own a well with gaps are touched, so that no unit's bytes depend on another unit.
+    gappy = np.flatnonzero(data.members @ missing.any(axis=1).astype(np.float64))
+    if gappy.size:
+        weight = data.members[gappy] @ (~missing).astype(np.float64)
+        units[gappy] = np.divide(units[gappy], weight, out=np.full(weight.shape, np.nan), where=weight > 0)
+    return units
+
+
+def permuted(data: TaskData, seed: int) -> TaskData:
+    """Return the data with readouts permuted between perturbations, within each stratum of ``fit_by``.
+
+    Perturbation g takes the rows of π(g), π a uniform permutation of the stratum's perturbations in sorted order: its
+    j-th unit takes the (j mod m)-th of the m units of π(g), so perturbations of unequal size repeat or drop rows.
+    Whole rows move, with their missing values; negative controls keep theirs. Score a permuted run against
+    this table.
+    """
+    stratum = strata(data.units, data.fit_by, "fit_by")
+    source = np.arange(len(data.groups))
+    for number, name in enumerate(np.unique(stratum)):
+        rows = np.flatnonzero((stratum == name) & ~data.control)
+        own = {g: rows[data.groups[rows] == g] for g in np.unique(data.groups[rows])}
+        names = list(own)
+        order = np.random.default_rng([seed, number]).permutation(len(names))
+        for g, donor in zip(names, order, strict=True):
+            given = own[names[donor]]
+            source[own[g]] = given[np.arange(len(own[g])) % len(given)]
+    return replace(data, Y=data.Y[source])
+
+
+class _Fitted:
+    """Predictions and choices under one normalisation."""
+
+    def __init__(self, normalisation: str, shape: tuple[int, int]) -> None:
+        self.normalisation = normalisation
+        self.prediction = np.full(shape, np.nan, np.float32)
+        self.chosen: dict[str, NDArray[Any]] = {}
+        self.loss = 0.0
+
+
+def _fit(
+    normalisation: str,
+    units: NDArray[np.float64],
+    data: TaskData,
+    groups: NDArray[np.str_],
+    stratum: NDArray[np.str_],
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    head: type[Head] | Callable[[], Head],
+    protocol: Protocol,
+) -> _Fitted:
+    present = ~np.isnan(units).all(axis=1)
+    fitted = _Fitted(normalisation, (len(test), len(data.readouts)))
+    for name in np.unique(stratum[test]):
+        rows = train[(stratum[train] == name) & present[train]]
+        own = np.flatnonzero((stratum[test] == name) & present[test])
+        if rows.size == 0 or own.size == 0:
+            continue
+        Z = normalise.standardise(units, rows)
+        y = data.Y[rows]
+        mask = ~np.isnan(y)
+        model = build(head, protocol).fit(Z[rows], y, mask, groups[rows])
+        fitted.prediction[own] = model.predict(Z[test[own]])
+        fitted.loss += _relative(model.inner_loss_, y, mask)
+        suffix = "" if name == "all" else f"[{name}]"
+        fitted.chosen |= {key + suffix: value for key, value in model.chosen_.items()}
+    return fitted
+
+
+def build(head: type[Head] | Callable[[], Head], protocol: Protocol) -> Head:
+    """Make a head: a class with the protocol's menu, a factory as it is."""
+    if isinstance(head, type):
+        return head.for_protocol(protocol)
+    return head()
+
+
+def _relative(loss: NDArray[np.float64], y: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
+    """Mean over readouts of the inner loss as a share of the training sum of squares."""
+    centred = np.where(mask, y - observed_mean(y, mask), 0.0)
+    total = (centred**2).sum(axis=0)
+    usable = (total > 0) & ~np.isnan(loss)
+    return float((loss[usable] / total[usable]).mean()) if usable.any() else 0.0
+
+
+def _floor(
+    data: TaskData, stratum: NDArray[np.str_], train: NDArray[np.int64], test: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    floor = np.full((len(test), len(data.readouts)), np.nan, np.float32)
+    for name in np.unique(stratum[test]):
+        y = data.Y[train[stratum[train] == name]]
+        floor[stratum[test] == name] = observed_mean(y, ~np.isnan(y))
+    return floor
+
+
+def _check(X: NDArray[np.floating[Any]], data: TaskData) -> None:
+    if X.ndim != 2 or len(X) != len(data.wells):
+        raise TaskError(f"features have shape {X.shape}; {len(data.wells)} rows, one per well, are needed")
+    if X.shape[1] == 0:
+        raise TaskError("features have no columns")
+    infinite = np.isinf(X)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        raise TaskError(
+            f"feature {column} of well row {row} is infinite ({int(infinite.sum())} such values in all)"
+        )

@@ -1,0 +1,223 @@
+"""Ridge regression of many readouts, each with its own penalty from grouped inner folds, as matrix products.
+
+For every readout t
+
+    minimise over b, c:  Σ_i (y_it − c − x_iᵀ b)² + α_t ‖b‖²
+
+With X centred on the training rows and X Xᵀ = U diag(s²) Uᵀ (or, when D ≤ m, Xᵀ X = V diag(s²) Vᵀ), the prediction
+for validation rows Z is
+
+    Z L diag(1 / (s² + α)) R y + mean(y),    L = Xᵀ U, R = Uᵀ   (D > m)    or    L = V, R = Vᵀ Xᵀ   (D ≤ m)
+
+so one eigendecomposition per inner fold serves all readouts and all penalties, and the rest is products over blocks of
+readouts. The decompositions and the final coefficients are float64. The inner validation losses, which only choose a
+penalty, use float32 products by default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tasks.base import Head, TaskError
+from tasks.folds import assign
+from tasks.protocol import LogGrid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from tasks.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class RidgeConfig:
+    """Settings of :class:`Ridge`.
+
+    Parameters
+    ----------
+    penalties
+        Grid of multipliers of the mean squared norm of the centred training rows (D for standardised features);
+        the infinite penalty, the training mean, is always added.
+    inner_folds, seed
+        Inner folds and what seeds them.
+    products
+        Precision of the inner validation losses.
+    block
+        Readouts per block of products; bounds the memory.
+    """
+
+    penalties: LogGrid = field(default_factory=LogGrid)
+    inner_folds: int = 4
+    seed: int = 0
+    products: Literal["float32", "float64"] = "float32"
+    block: int = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class _Basis:
+    """The decomposition of centred training rows: ``left`` (D, k), ``right`` (k, m), ``squares`` (k,), ``centre`` (D,)."""
+
+    left: NDArray[np.float64]
+    right: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    centre: NDArray[np.float64]
+
+
+class Ridge(Head):
+    """Ridge with a penalty per readout, chosen by squared error summed over grouped inner validation rows.
+
+    Readouts with the same pattern of missing values share their decompositions, and every readout is fitted exactly to
+    the rows where it is observed. Of equal losses the largest penalty wins. A readout whose observed rows stand in
+    a single inner fold gets the infinite penalty; one without an observed row is predicted NaN.
+
+    Attributes
+    ----------
+    coef_
+        (D, T) float64.
+    intercept_
+        (T,) float64, NaN for a readout that was never observed.
+    chosen_
+        ``alpha``: (T,) the penalty α_t, infinite for the mean.
+    inner_loss_
+        (T,) inner loss at that penalty, NaN where no inner fold could be scored.
+    """
+
+    name = "ridge"
+    version = "1"
+
+    def __init__(self, config: RidgeConfig | None = None) -> None:
+        self.config = RidgeConfig() if config is None else config
+
+    @classmethod
+    def for_protocol(cls, protocol: Protocol) -> Ridge:
+        """Return the head with the protocol's penalties and inner folds."""
+        return cls(RidgeConfig(protocol.penalties, protocol.inner_folds, protocol.seed))
+
+    def fit(
+        self,
+        X: NDArray[np.floating[Any]],
+        Y: NDArray[np.floating[Any]],
+        mask: NDArray[np.bool_],
+        groups: NDArray[np.str_],
+    ) -> Ridge:
+        """Choose each readout's penalty in the inner folds and fit on all rows."""
+        m, T = Y.shape
+        if not np.isfinite(X).all():
+            raise TaskError("ridge takes finite features; drop or fill the rows that have none")
+        self._origin = X.mean(axis=0, dtype=np.float64)
+        X = np.asarray(X, np.float64) - self._origin
+        # 1 for features that never vary, whose penalty does not matter.
+        scale = float((X**2).sum() / max(m, 1)) or 1.0
+        grid = self.config.penalties
+        self.penalties_ = np.append(np.geomspace(grid.start, grid.stop, grid.num) * scale, np.inf)
+        fold = assign(groups, self.config.inner_folds, self.config.seed)
+        self.coef_ = np.zeros((X.shape[1], T))
+        self.intercept_ = np.full(T, np.nan)
+        self.inner_loss_ = np.full(T, np.nan)
+        self.chosen_ = {"alpha": np.full(T, np.inf)}
+        for columns, rows in patterns(mask):
+            if rows.any():
+                self._fit_pattern(X[rows], Y, rows, columns, fold[rows])
+        return self
+
+    def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return (k, T) float32 predictions for X (k, D)."""
+        X = np.asarray(X, np.float64) - self._origin
+        T = len(self.intercept_)
+        out = np.empty((len(X), T), np.float32)
+        for block in self._blocks(np.arange(T)):
+            out[:, block] = X @ self.coef_[:, block] + self.intercept_[block]
+        return out
+
+    def _fit_pattern(
+        self,
+        X: NDArray[np.float64],
+        Y: NDArray[np.floating[Any]],
+        rows: NDArray[np.bool_],
+        columns: NDArray[np.int64],
+        fold: NDArray[np.int16],
+    ) -> None:
+        """Fit the readouts ``columns``, all observed in exactly ``rows``; X and ``fold`` are those rows."""
+        present = np.unique(fold)
+        loss = np.zeros((len(self.penalties_), len(columns)))
+        if len(present) > 1:
+            for k in present:
+                self._add_inner_loss(loss, X, Y, np.flatnonzero(rows), columns, fold == k)
+            last_first = loss[::-1]
+            best = len(self.penalties_) - 1 - np.argmin(last_first, axis=0)
+            self.inner_loss_[columns] = loss[best, np.arange(len(columns))]
+            self.chosen_["alpha"][columns] = self.penalties_[best]
+        basis = _decompose(X)
+        for place in self._blocks(np.arange(len(columns))):
+            own = columns[place]
+            y = Y[np.ix_(rows, own)].astype(np.float64)
+            centre = y.mean(axis=0)
+            shrunk = (basis.right @ (y - centre)) / (basis.squares[:, None] + self.chosen_["alpha"][own])
+            coef = basis.left @ shrunk  # (D, k) @ (k, block)
+            self.coef_[:, own] = coef
+            self.intercept_[own] = centre - basis.centre @ coef
+
+    def _add_inner_loss(
+        self,
+        loss: NDArray[np.float64],
+        X: NDArray[np.float64],
+        Y: NDArray[np.floating[Any]],
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        """Add one inner fold's squared validation errors to ``loss`` (penalties, readouts)."""
+        dtype = np.dtype(self.config.products)
+        basis = _decompose(X[~valid])
+        scores = (X[valid] - basis.centre) @ basis.left  # (v, k)
+        right = basis.right.astype(dtype)
+        # (A, v, k): the penalty acts on the few validation rows, not on the many readouts.
+        shrunk = [(scores / (basis.squares + a)).astype(dtype) for a in self.penalties_[:-1]]
+        for place in self._blocks(np.arange(len(columns))):
+            y = Y[np.ix_(rows, columns[place])].astype(np.float64)
+            train, test = y[~valid], y[valid]
+            centre = train.mean(axis=0)
+            # Unit variance keeps float32 squares in range whatever the readout's scale.
+            unit = train.std(axis=0)
+            unit[unit == 0.0] = 1.0
+            projected = right @ ((train - centre) / unit).astype(dtype)  # (k, block)
+            target = ((test - centre) / unit).astype(dtype)
+            residual = np.empty_like(target)
+            for i, left in enumerate(shrunk):
+                np.matmul(left, projected, out=residual)
+                residual -= target
+                loss[i, place] += np.einsum("vt,vt->t", residual, residual) * unit**2
+            loss[-1, place] += np.einsum("vt,vt->t", target, target) * unit**2
+
+    def _blocks(self, columns: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        for start in range(0, len(columns), self.config.block):
+            yield columns[start : start + self.config.block]
+
+
+def patterns(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Yield readouts that share a pattern of observed rows: columns (t,) and rows (m,) of ``mask`` (m, T)."""
+    columns = np.arange(mask.shape[1])
+    if mask.all():
+        yield columns, np.ones(len(mask), bool)
+        return
+    packed = np.ascontiguousarray(np.packbits(mask, axis=0).T)
+    keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    for p in np.argsort(first):
+        yield columns[inverse == p], mask[:, first[p]]
+
+
+def _decompose(X: NDArray[np.float64]) -> _Basis:
+    """Decompose X (m, D), centred here, by the smaller of its two Gram matrices."""
+    centre = X.mean(axis=0)
+    X = X - centre
+    m, D = X.shape
+    if m >= D:
+        squares, V = np.linalg.eigh(X.T @ X)
+        return _Basis(V, (X @ V).T, squares.clip(min=0.0), centre)
+    squares, U = np.linalg.eigh(X @ X.T)
+    return _Basis(X.T @ U, U.T, squares.clip(min=0.0), centre)

@@ -1,0 +1,215 @@
+"""Regression of abundances: skill over the training mean, with perturbations as the unit of inference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tasks import metrics
+from tasks.base import Scored, Task, TaskData, TaskError
+from tasks.checks import check
+from tasks.folds import strata
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tasks.base import FoldResult
+
+    Matrix = NDArray[np.floating[Any]]
+
+NON_NEGATIVE = ("counts", "ratio")
+SCALES = (*NON_NEGATIVE, "log", "z")
+
+
+class Regression(Task):
+    """Predict abundances; score by skill.
+
+    With e, e⁰ the squared errors of the entrant and of the training mean on out-of-fold rows, averaged over the rows of
+    a perturbation within a repeat,
+
+        r2 = 1 − Σ_{r,p} e / Σ_{r,p} e⁰,    mse = mean_{r,p} e,    mse0 = mean_{r,p} e⁰
+
+    over repeats r and perturbations p, each perturbation with weight 1, never clipped. They are computed in float64
+    from the float32 summands, so whoever has the summands gets the same numbers. ``smape`` has the same
+    weights and is defined on the non-negative scales ``counts`` and ``ratio`` only. ``pearson_r2`` and ``spearman``
+    are computed over the rows of each outer fold and averaged over folds and repeats: rows of different folds come
+    from different models, and pooling them correlates even the training mean with the readout. A readout that is
+    constant or never observed scores NaN.
+    """
+
+    name = "regression"
+    version = "1"
+    layer_kinds = ("abundance",)
+    floor = "mean"
+    default_head = "ridge"
+
+    def prepare(self, data: TaskData) -> TaskData:
+        """Check the layer; constant and unobserved readouts stay and score NaN.
+
+        Raises
+        ------
+        TaskError
+            When shapes disagree, a perturbation has no name, a readout is infinite, or a value is negative on a scale
+            that says it cannot be.
+        """
+        check(data)
+        if data.scale not in SCALES:
+            raise TaskError(
+                f"layer {data.layer!r} declares scale {data.scale!r}; regression knows {', '.join(SCALES)}"
+            )
+        if data.scale in NON_NEGATIVE:
+            negative = np.argwhere(data.Y < 0)
+            if len(negative):
+                row, column = negative[0]
+                raise TaskError(
+                    f"layer {data.layer!r} declares scale {data.scale!r}, but readout {data.readouts[column]!r} of unit "
+                    f"row {row} is negative ({len(negative)} such values); declare scale 'log' or 'z'"
+                )
+        return data
+
+    def score(self, data: TaskData, folds: pd.DataFrame, results: list[FoldResult]) -> Scored:
+        """Return scores per readout and ``score_by`` stratum, and the summands over all strata.
+
+        A row counts where the readout is observed and the unit has a prediction. For a run on permuted readouts
+        ``data`` is the permuted table.
+
+        Raises
+        ------
+        TaskError
+            When a fold stands twice among the results, or its rows are not those of the fold table.
+        """
+        _agree(folds, results)
+        names, code = np.unique(data.groups, return_inverse=True)
+        tested = np.unique(folds["perturbation"].to_numpy(np.str_))
+        place = np.searchsorted(tested, names)[code]  # controls get a place too, and are never rows of a fold
+        whole = np.full(len(data.groups), fill_value=True)
+        sums = _summands(data, results, place, tested, whole)
+        frames = [_frame(data, results, sums, whole, "all")]
+        if data.score_by:
+            stratum = strata(data.units, data.score_by, "score_by")
+            for value in np.unique(stratum[~data.control]):
+                keep = stratum == value
+                frames.append(
+                    _frame(data, results, _summands(data, results, place, tested, keep), keep, value)
+                )
+        return Scored(
+            scores=pd.concat(frames, ignore_index=True),
+            e=sums["e"],
+            e0=sums["e0"],
+            perturbations=tuple(str(p) for p in tested),
+            readouts=data.readouts,
+            folds=_tested_in(folds, results, tested),
+        )
+
+
+def _summands(
+    data: TaskData,
+    results: list[FoldResult],
+    place: NDArray[np.int64],
+    tested: NDArray[np.str_],
+    keep: NDArray[np.bool_],
+) -> dict[str, NDArray[np.float32]]:
+    """Average squared errors (and SMAPE terms) over each perturbation's kept rows within a repeat: (R, P, T) each."""
+    wanted = ["e", "e0", "smape"] if data.scale in NON_NEGATIVE else ["e", "e0"]
+    repeats = 1 + max((result.id.repeat for result in results), default=-1)
+    shape = (len(tested), data.Y.shape[1])
+    out = {name: np.full((repeats, *shape), np.nan, np.float32) for name in wanted}
+    for repeat in range(repeats):
+        total = {name: np.zeros(shape) for name in wanted}
+        count = np.zeros(shape)
+        for result in results:
+            if result.id.repeat != repeat:
+                continue
+            rows, p, f = result.rows, result.prediction.astype(np.float64), result.floor.astype(np.float64)
+            y = data.Y[rows].astype(np.float64)
+            mask = _counted(y, p, f) & keep[rows][:, None]
+            terms = {"e": (p - y) ** 2, "e0": (f - y) ** 2}
+            if "smape" in wanted:
+                terms["smape"] = metrics.smape_terms(y, p, mask)
+            for name in wanted:
+                np.add.at(total[name], place[rows], np.where(mask, terms[name], 0.0))
+            np.add.at(count, place[rows], mask)
+        for name in wanted:
+            np.divide(total[name], count, out=total[name], where=count > 0)
+            out[name][repeat] = np.where(count > 0, total[name], np.nan)
+    return out
+
+
+def _frame(
+    data: TaskData,
+    results: list[FoldResult],
+    sums: dict[str, NDArray[np.float32]],
+    keep: NDArray[np.bool_],
+    stratum: str,
+) -> pd.DataFrame:
+    T = data.Y.shape[1]
+    counted = np.zeros(data.Y.shape, bool)
+    r2, rho = np.full((len(results), T), np.nan), np.full((len(results), T), np.nan)
+    for i, result in enumerate(results):
+        y, p = data.Y[result.rows], result.prediction
+        mask = _counted(y, p, result.floor) & keep[result.rows][:, None]
+        counted[result.rows] |= mask
+        r2[i], rho[i] = metrics.pearson_r2(y, p, mask), metrics.spearman(y, p, mask)
+    e, e0 = sums["e"], sums["e0"]
+    return pd.DataFrame(
+        {
+            "readout": list(data.readouts),
+            "stratum": stratum,
+            "n_units": counted.sum(axis=0),
+            "n_perturbations": (~np.isnan(e)).any(axis=0).sum(axis=0),
+            "r2": metrics.skill(e, e0),
+            "mse": _mean(e.reshape(-1, T)),
+            "mse0": _mean(e0.reshape(-1, T)),
+            "pearson_r2": _mean(r2),
+            "spearman": _mean(rho),
+            "smape": _mean(sums["smape"].reshape(-1, T)) if "smape" in sums else np.full(T, np.nan),
+        }
+    )
+
+
+def _mean(values: Matrix) -> NDArray[np.float64]:
+    """Column means over what is not NaN, in float64; NaN where nothing is."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=0)
+    total = np.nansum(values, axis=0, dtype=np.float64)
+    return np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
+
+
+def _counted(y: Matrix, prediction: Matrix, floor: Matrix) -> NDArray[np.bool_]:
+    known: NDArray[np.bool_] = ~(np.isnan(y) | np.isnan(prediction) | np.isnan(floor))
+    return known
+
+
+def _agree(folds: pd.DataFrame, results: list[FoldResult]) -> None:
+    seen = set()
+    units = {key: np.sort(own["unit"].to_numpy()) for key, own in folds.groupby(["repeat", "fold"])}
+    for result in results:
+        key = (result.id.repeat, result.id.fold)
+        if key in seen:
+            raise TaskError(f"repeat {key[0]}, fold {key[1]} stands twice among the results")
+        seen.add(key)
+        if key not in units or not np.array_equal(units[key], np.sort(result.rows)):
+            raise TaskError(
+                f"the rows of repeat {key[0]}, fold {key[1]} are not those of the fold table: another protocol or layer"
+            )
+
+
+def _tested_in(folds: pd.DataFrame, results: list[FoldResult], tested: NDArray[np.str_]) -> NDArray[np.int16]:
+    """Return (R, P) the outer fold of each perturbation, -1 where it was not run.
+
+    Where a split separates the units of a perturbation it is the fold with most of them (ties: the lower).
+    """
+    repeats = 1 + max((result.id.repeat for result in results), default=-1)
+    out = np.full((repeats, len(tested)), -1, np.int16)
+    done = {(result.id.repeat, result.id.fold) for result in results}
+    for repeat, own in folds.groupby("repeat"):
+        ran = own[[(repeat, fold) in done for fold in own["fold"]]]
+        if ran.empty:
+            continue
+        place = np.searchsorted(tested, ran["perturbation"].to_numpy(np.str_))
+        votes = np.zeros((len(tested), int(own["fold"].max()) + 1), np.int64)
+        np.add.at(votes, (place, ran["fold"].to_numpy(np.int64)), 1)
+        out[int(repeat)] = np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
+    return out
