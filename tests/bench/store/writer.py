@@ -1,0 +1,52 @@
+"""A process that is told to write a store, and can be killed while it does.
+
+Each line of standard input names a store and an order of plates; a forked child (so that imports are paid
+once) writes them. Printed: the child's process id, then its exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.store import PartKey, Store, digest, write_part, write_table
+
+DOCUMENT = {"entrant": "noise"}
+
+
+def write(root: Path, plates: list[str]) -> None:
+    """Write one part per plate, with cells, then a table of scores."""
+    store = Store(root)
+    columns = [f"c{i}" for i in range(100)]
+    for plate in plates:
+        rng = np.random.default_rng(sum(plate.encode()))
+        wells = pd.DataFrame({"Metadata_Well": [f"A{i:02d}" for i in range(24)], "n_cells": np.arange(24)})
+        cells = pd.DataFrame({"Metadata_Well": np.repeat(wells["Metadata_Well"].to_numpy(), 10)})
+        values = rng.normal(size=(24, 100)).astype(np.float32)
+        cell_values = rng.normal(size=(240, 100)).astype(np.float32)
+        extra = {"key_document": DOCUMENT, "provenance": {"process": os.getpid()}}
+        part = PartKey("d", "noise", digest(DOCUMENT), plate)
+        write_part(store, part, wells, values, columns, extra, cells=(cells, cell_values))
+    frame = pd.DataFrame({"readout": [f"g{i}" for i in range(1000)], "skill": np.linspace(0, 1, 1000)})
+    store.commit("scores/run=r", lambda folder: write_table(folder / "scores.parquet", frame, {}), {})
+
+
+for line in sys.stdin:
+    target, _, order = line.rstrip("\n").partition("\t")
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            write(Path(target), order.split(","))
+            status = 0
+        finally:
+            if status:
+                traceback.print_exc()
+            os._exit(status)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
