@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leaderboard.board import Board, Leaderboard
-    from leaderboard.compare import Comparison, compare
+    from leaderboard.comparison import Comparison, compare
     from leaderboard.rules import Rules
     from leaderboard.schema import BoardError, Entry
 
@@ -19,11 +19,11 @@ __all__ = ["Board", "BoardError", "Comparison", "Entry", "Leaderboard", "Rules",
 _HOMES = {
     "Board": "leaderboard.board",
     "BoardError": "leaderboard.schema",
-    "Comparison": "leaderboard.compare",
+    "Comparison": "leaderboard.comparison",
     "Entry": "leaderboard.schema",
     "Leaderboard": "leaderboard.board",
     "Rules": "leaderboard.rules",
-    "compare": "leaderboard.compare",
+    "compare": "leaderboard.comparison",
 }
 
 

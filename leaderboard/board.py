@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from leaderboard import notes as words
-from leaderboard.compare import BOARD_KEY, why_apart
+from leaderboard.comparison import BOARD_KEY, why_apart
 from leaderboard.decide import Decision, decide, skill_interval
 from leaderboard.panel import Standing, check, common_panel, shared, standings
 from leaderboard.ranks import Ranking, rank
@@ -84,7 +84,7 @@ class Leaderboard:
     ----------
     boards
         One per dataset, version, layer, task, protocol and fold table, in order of first appearance.
-    separations
+    notes
         One sentence per further board: why its runs are not ranked with an earlier one's.
 
     Raises
@@ -104,7 +104,7 @@ class Leaderboard:
             seen.add(entry.run)
             groups.setdefault(tuple(str(getattr(entry, name)) for name in BOARD_KEY), []).append(entry)
         self.boards = [make_board(group, rules) for group in groups.values()]
-        self.separations = _separations([group[0] for group in groups.values()])
+        self.notes = _separations([group[0] for group in groups.values()])
 
 
 def make_board(entries: Sequence[Entry], rules: Rules) -> Board:
@@ -139,7 +139,7 @@ def make_board(entries: Sequence[Entry], rules: Rules) -> Board:
         rows=rows,
         pairs=pairs,
         readouts=tests.frame(placed, panel),
-        notes=words.notes(placed, rows, pairs, panel, rules),
+        notes=words.notes(placed, rows, pairs, margin, rules),
         banner=words.banner(entries),
         rules=rules,
     )
@@ -237,7 +237,9 @@ def _pairs(
 
 
 def _separations(firsts: Sequence[Entry]) -> list[str]:
-    """For every board after the first, why it stands apart from the most similar earlier one."""
+    """Say why every board after the first stands apart from the most similar earlier one."""
+    if not firsts:
+        return ["There is no run to show."]
     sentences = []
     for index, entry in enumerate(firsts[1:], start=1):
         nearest = min(

@@ -167,7 +167,7 @@ def decide(
     Parameters
     ----------
     a, b
-        Summands over the same cells and readouts (see :func:`leaderboard.compare.aligned`).
+        Summands over the same cells and readouts (see :func:`leaderboard.comparison.aligned`).
     margin
         Smallest difference that counts as better, from the protocol.
     level

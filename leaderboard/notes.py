@@ -28,17 +28,18 @@ def banner(entries: Sequence[Entry]) -> str:
 
 
 def notes(
-    placed: Sequence[Standing], rows: pd.DataFrame, pairs: pd.DataFrame, panel: tuple[str, ...], rules: Rules
+    placed: Sequence[Standing], rows: pd.DataFrame, pairs: pd.DataFrame, margin: float, rules: Rules
 ) -> list[str]:
     """Return the sentences of one board, the most important first."""
     label = _labels(rows)
     found = [
         *_conclusions(rows, pairs, label),
+        *_within_margin(pairs, label, margin, rules),
         *_effective(rows, rules),
         *_unmeasured(placed),
         *_controls(placed, pairs, label),
         *_unranked(rows),
-        *_readouts(placed, rows, panel, rules),
+        *_readouts(placed, rows, rules),
     ]
     warnings = dict.fromkeys(warning for s in placed for warning in s.entry.warnings)
     return [*found, *warnings]
@@ -65,6 +66,14 @@ def _conclusions(rows: pd.DataFrame, pairs: pd.DataFrame, label: dict[str, str])
     groups = _tie_groups(ranked, label)
     told = f"not told apart: {'; '.join(groups)}" if groups else f"all {len(ranked)} entrants are told apart"
     return [f"Smallest difference found in 4 of 5 such screens: {span} mean skill; {told}."]
+
+
+def _within_margin(pairs: pd.DataFrame, label: dict[str, str], margin: float, rules: Rules) -> list[str]:
+    close = pairs[(pairs["p_holm"] <= rules.level) & (pairs["difference"].abs() <= margin)]
+    return [
+        f"{label[a]} leads {label[b]} by {difference:.3f}, resolved but within the margin {margin:g}: tied."
+        for a, b, difference in zip(close["a"], close["b"], close["difference"], strict=True)
+    ]
 
 
 def _tie_groups(ranked: pd.DataFrame, label: dict[str, str]) -> list[str]:
@@ -129,25 +138,26 @@ def _unranked(rows: pd.DataFrame) -> list[str]:
     return [f"{row.label} is not ranked: {row.unranked}." for row in shown.itertuples()]
 
 
-def _readouts(
-    placed: Sequence[Standing], rows: pd.DataFrame, panel: tuple[str, ...], rules: Rules
-) -> list[str]:
+def _readouts(placed: Sequence[Standing], rows: pd.DataFrame, rules: Rules) -> list[str]:
     sentences = []
-    undefined = int(rows["readouts_undefined"].max())
-    if undefined:
+    # The smallest number over runs: what the data leave undefined, not what a failed run does.
+    undefined, total = int(rows["readouts_undefined"].min()), int(rows["readouts"].max())
+    if undefined and total:
         sentences.append(
-            f"{undefined} of {len(panel)} readouts have no defined skill (never observed, or the floor makes "
-            "no error) and are left out of means."
+            f"{undefined} of {undefined + total} readouts have no defined skill (never observed, or the "
+            "floor makes no error) and are left out of means."
         )
-    least = math.ceil(len(panel) / (rules.q * (rules.flips + 1)))
+    least = math.ceil(total / (rules.q * (rules.flips + 1)))
     if least > 1 and (rows.loc[rows["rank"].notna(), "predictable"] == 0).any():
         sentences.append(
-            f"With {rules.flips} sign-flips over {len(panel)} readouts, fewer than {least} predictable ones "
+            f"With {rules.flips} sign-flips over {total} readouts, fewer than {least} predictable ones "
             "cannot be found; 0 does not mean none."
         )
-    lacking = [s.entry.label for s in placed if s.entry.role == "control" and s.entry.readouts != panel]
-    if lacking:
-        sentences.append(f"Left out of beyond-controls, because it lacks readouts: {', '.join(lacking)}.")
+    sentences += [
+        f"{s.entry.label} is left out of beyond-controls: {s.unranked}."
+        for s in placed
+        if s.entry.role == "control" and s.unranked != "control"
+    ]
     selections = [s.entry.facts.get("panel_selected_by") for s in placed]
     chosen = {str(selection) for selection in selections if selection}
     if chosen:

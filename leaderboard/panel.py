@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leaderboard.compare import aligned
+from leaderboard.comparison import aligned
 from leaderboard.schema import BoardError, Entry
 from leaderboard.summands import Summands, summands
 
@@ -115,17 +115,17 @@ def _place(entry: Entry, panel: tuple[str, ...]) -> Standing:
     seen = due & np.isfinite(entry.e)
     missing = int((due & ~seen).any(axis=(0, 1)).sum())
     reason = ""
-    if entry.role != "entrant":
-        reason = entry.role
-    elif np.isnan(values.skill):
+    if np.isnan(values.skill):
         reason = "no readout has a defined score"
     elif lacking:
-        reason = f"lacks {lacking} of the board's {len(panel)} readouts"
+        reason = f"it lacks {lacking} of the board's {len(panel)} readouts"
+    elif entry.role != "entrant":
+        reason = entry.role
     elif entry.coverage < 1:
-        reason = f"partly run ({100 * entry.coverage:.3g} % of the units)"
+        reason = f"it was partly run ({100 * entry.coverage:.3g} % of the units)"
     elif missing:
-        reason = f"no prediction for values of {missing} of {len(panel)} readouts"
-    comparable = not reason or (entry.role in ("control", "floor", "ceiling") and not np.isnan(values.skill))
+        reason = f"it has no prediction for values of {missing} of {len(panel)} readouts"
+    comparable = not reason or reason in ("control", "floor", "ceiling")
     return Standing(entry, values, missing, reason, _fingerprint(entry, seen), comparable)
 
 

@@ -61,7 +61,11 @@ def flip_signs(perturbations: int, rules: Rules) -> FloatArray:
 
 
 def against_floor(
-    e: NDArray[np.floating], e0: NDArray[np.floating], folds: NDArray[np.integer], rules: Rules
+    e: NDArray[np.floating],
+    e0: NDArray[np.floating],
+    folds: NDArray[np.integer],
+    defined: NDArray[np.bool_],
+    rules: Rules,
 ) -> PerReadout:
     """Test every readout against the floor, one-sided.
 
@@ -71,6 +75,8 @@ def against_floor(
         (R, P, T) squared errors of the run and of the floor.
     folds
         (R, P) outer folds, -1 where untested.
+    defined
+        (T,) bool, readouts with a skill; the others are not tested.
     rules
         Flips, seed and q.
     """
@@ -80,11 +86,15 @@ def against_floor(
         u, known = _repeat_mean(gain)
         return _effect(u, known), sign_flip(u, signs, two_sided=False)
 
-    return _by_blocks(e0, e, folds, test)
+    return _by_blocks(e0, e, folds, defined, test)
 
 
 def against_entry(
-    ea: NDArray[np.floating], eb: NDArray[np.floating], folds: NDArray[np.integer], rules: Rules
+    ea: NDArray[np.floating],
+    eb: NDArray[np.floating],
+    folds: NDArray[np.integer],
+    defined: NDArray[np.bool_],
+    rules: Rules,
 ) -> PerReadout:
     """Test every readout of run A against run B, two-sided; positive effects speak for A.
 
@@ -94,6 +104,8 @@ def against_entry(
         (R, P, T) squared errors of both runs; a cell counts where both are finite.
     folds
         (R, P) outer folds, -1 where untested.
+    defined
+        (T,) bool, readouts with a skill in both; the others are not tested.
     rules
         Flips, seed and q.
     """
@@ -101,10 +113,11 @@ def against_entry(
 
     def test(gain: FloatArray) -> tuple[FloatArray, FloatArray]:
         u, known = _repeat_mean(gain)
-        p = np.fmax(sign_flip(u, signs, two_sided=True), corrected_t(gain, folds))
+        # Without a corrected variance (NaN) there is no test: the sign-flip alone is liberal.
+        p = np.maximum(sign_flip(u, signs, two_sided=True), corrected_t(gain, folds))
         return _effect(u, known), p
 
-    return _by_blocks(eb, ea, folds, test)
+    return _by_blocks(eb, ea, folds, defined, test)
 
 
 def sign_flip(u: FloatArray, signs: FloatArray, *, two_sided: bool) -> FloatArray:
@@ -132,6 +145,10 @@ def sign_flip(u: FloatArray, signs: FloatArray, *, two_sided: bool) -> FloatArra
 def corrected_t(gain: FloatArray, folds: NDArray[np.integer]) -> FloatArray:
     """Two-sided p-value of the corrected resampled t-test per readout (Nadeau & Bengio 2003).
 
+    With J fold values and n perturbations of a readout, t = mean / sqrt(c var), c = 1/J + 1/(K - 1),
+    df = 1 / (1 / (n - 1) + 1 / (J - R)), as overall in :mod:`leaderboard.decide`. The classic test has
+    df = J - 1, which is larger: this one rejects no more often.
+
     Parameters
     ----------
     gain
@@ -142,25 +159,34 @@ def corrected_t(gain: FloatArray, folds: NDArray[np.integer]) -> FloatArray:
     Returns
     -------
     ndarray
-        (T,) p-values; NaN where the folds carry no variance (fewer than two folds with values).
+        (T,) p-values; NaN where fewer than two folds or two perturbations were observed.
     """
     size = design(np.asarray(folds))
+    readouts = gain.shape[2]
     if not size.measurable:
-        return np.full(gain.shape[2], np.nan)
-    flat = gain.reshape(-1, gain.shape[2])
-    known = np.isfinite(flat)
-    values = np.where(known, flat, 0.0)
-    cell = np.where(folds >= 0, np.arange(len(folds))[:, None] * (int(folds.max()) + 1) + folds, -1).ravel()
-    labels = np.unique(cell[cell >= 0])
-    member = (cell == labels[:, None]).astype(np.float64)  # (KR, RP)
+        return np.full(readouts, np.nan)
+    known = np.isfinite(gain)
+    perturbations = known.any(axis=0).sum(axis=0)
+    known = known.reshape(-1, readouts)
+    values = np.where(known, gain.reshape(-1, readouts), 0.0)
+    width = int(folds.max()) + 1
+    cell = np.where(folds >= 0, np.arange(len(folds))[:, None] * width + folds, -1).ravel()
+    member = (cell == np.unique(cell[cell >= 0])[:, None]).astype(np.float64)  # (KR, RP)
     count = member @ known
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = (member @ values) / count  # (KR, T)
-        variance = np.nanvar(means, axis=0, ddof=1) if len(labels) > 1 else np.full(gain.shape[2], np.nan)
-        mean = values.sum(axis=0) / known.sum(axis=0)
-        t = mean / np.sqrt(size.factor * variance)
+    seen = count > 0
+    folds_seen = seen.sum(axis=0)
+    means = np.divide(member @ values, count, out=np.zeros_like(count), where=seen)  # (KR, T)
+    usable = (folds_seen >= 2) & (perturbations >= 2)
+    centre = means.sum(axis=0) / np.maximum(folds_seen, 1)
+    variance = (np.where(seen, means - centre, 0.0) ** 2).sum(axis=0) / np.maximum(folds_seen - 1, 1)
+    factor = 1.0 / np.maximum(folds_seen, 1) + 1.0 / (size.folds - 1)
+    df = 1.0 / (1.0 / np.maximum(perturbations - 1, 1) + 1.0 / np.maximum(folds_seen - size.repeats, 1))
+    mean = values.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = t_two_sided(mean / np.sqrt(factor * variance), df)
     # Identical predictions: no difference and no spread is no evidence.
-    return np.where((mean == 0) & (variance == 0), 1.0, t_two_sided(t, size.df))
+    p = np.where((mean == 0) & (variance == 0), 1.0, p)
+    return np.where(usable, p, np.nan)
 
 
 def _repeat_mean(gain: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
@@ -179,6 +205,7 @@ def _by_blocks(
     worse: NDArray[np.floating],
     better: NDArray[np.floating],
     folds: NDArray[np.integer],
+    defined: NDArray[np.bool_],
     test: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
 ) -> PerReadout:
     """Run ``test`` on ``worse - better`` in blocks of readouts and adjust over all of them."""
@@ -190,5 +217,6 @@ def _by_blocks(
         gain = worse[:, :, part].astype(np.float64) - better[:, :, part]
         gain[np.broadcast_to(untested, gain.shape) | ~np.isfinite(gain)] = np.nan
         effect[part], p[part] = test(gain)
-    p[~np.isfinite(effect)] = np.nan
+    effect[~defined] = np.nan
+    p[np.isnan(effect)] = np.nan
     return PerReadout(effect=effect, p=p, q=benjamini_hochberg(p))

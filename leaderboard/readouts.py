@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.adjust import benjamini_hochberg
-from leaderboard.compare import aligned
+from leaderboard.comparison import aligned
 from leaderboard.predictable import PerReadout, against_entry, against_floor
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def readout_tests(placed: Sequence[Standing], panel: tuple[str, ...], rules: Rul
     Benjamini-Hochberg over readouts; a readout counts when it is predictable too.
     """
     floor = {
-        s.entry.run: against_floor(s.entry.e, s.entry.e0, s.entry.folds, rules)
+        s.entry.run: against_floor(s.entry.e, s.entry.e0, s.entry.folds, s.summands.defined, rules)
         for s in placed
         if s.entry.role != "floor"
     }
@@ -139,11 +139,12 @@ def controls_of(standing: Standing, placed: Sequence[Standing]) -> list[Standing
 
 def _better_than(standing: Standing, rival: Standing, rules: Rules) -> FloatArray:
     """(T,) p-values of "better than ``rival``"; 1 where it is not, NaN where nothing is shared."""
+    defined = standing.summands.defined & rival.summands.defined
     if standing.cells == rival.cells:
-        test = against_entry(standing.entry.e, rival.entry.e, standing.entry.folds, rules)
+        test = against_entry(standing.entry.e, rival.entry.e, standing.entry.folds, defined, rules)
     else:
         both = aligned(standing.entry, rival.entry)
-        test = against_entry(both.ea, both.eb, both.folds, rules)
+        test = against_entry(both.ea, both.eb, both.folds, defined, rules)
     return np.where(np.isnan(test.p), np.nan, np.where(test.effect > 0, test.p, 1.0))
 
 

@@ -11,6 +11,8 @@ from leaderboard.render import cells
 if TYPE_CHECKING:
     import pandas as pd
 
+    from leaderboard.rules import Rules
+
 ROLE_MARKS = {
     "entrant": "",
     "control": "control",
@@ -54,7 +56,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("Entrant", lambda row: name(row), justify="left"),
     Column("Head", lambda row: row.head, from_width=100, justify="left"),
     Column(
-        "Mean skill\n[95 % interval]", lambda row: cells.interval(row.skill, row.skill_low, row.skill_high)
+        "Mean skill\n[{confidence:g} % interval]",
+        lambda row: cells.interval(row.skill, row.skill_low, row.skill_high),
     ),
     Column(
         "Against the\none above", lambda row: cells.against_above(row.above_difference, row.above_verdict)
@@ -79,6 +82,12 @@ def name(row: Any) -> str:
     """Label with its role where it is no entrant, or the word where an entrant is not ranked."""
     mark = row.role if row.role != "entrant" else ("not ranked" if row.unranked else "")
     return f"{row.label} ({mark})" if mark and mark != row.label else row.label
+
+
+def heading(column: Column, rules: Rules, *, narrow: bool = False) -> str:
+    """Heading of a column, with the level of the intervals it stands over."""
+    text = column.short if narrow and column.short else column.heading
+    return text.format(confidence=100 * (1 - rules.level))
 
 
 def table(rows: pd.DataFrame, columns: tuple[Column, ...]) -> list[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leaderboard.render.columns import COLUMNS, NARROW, table
+from leaderboard.render.columns import COLUMNS, NARROW, heading, table
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -35,8 +35,8 @@ def terminal(board: Board, width: int = 120) -> Group:
     for column in columns:
         # The name is the one cell that may wrap; a number that is cut says something else.
         wraps = column.heading == "Entrant"
-        heading = column.short if column.short and width < NARROW else column.heading
-        sheet.add_column(Text(heading), justify=column.justify, no_wrap=not wraps, overflow="fold")
+        text = heading(column, board.rules, narrow=width < NARROW)
+        sheet.add_column(Text(text), justify=column.justify, no_wrap=not wraps, overflow="fold")
     for row, texts in zip(rows.itertuples(index=False), table(rows, columns), strict=True):
         style = _STYLES.get(str(row.role), "" if not row.unranked else "dim")
         sheet.add_row(*(Text(text) for text in texts), style=style)

@@ -6,21 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from leaderboard.schema import Entry
+from leaderboard import Entry, Leaderboard
+
 
 HIDDEN = 0.6
-"""Share of the readouts' variance that no image shows."""
+"""Standard deviation of what no image shows of a readout."""
 
 
-def make_folds(repeats, folds, perturbations, seed=0):
+def build_folds(repeats, folds, perturbations, seed=0):
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(np.arange(perturbations) % folds) for _ in range(repeats)]).astype(
         np.int16
     )
 
 
-def make_entry(e, e0, folds, *, label="mae", **changes):
+def build_entry(e, e0, folds, *, label="mae", **changes):
     _, perturbations, readouts = e.shape
     fields = {
         "run": f"run-{label}",
@@ -45,7 +47,7 @@ def make_entry(e, e0, folds, *, label="mae", **changes):
     return Entry(**(fields | changes))
 
 
-def make_screen(seed=0, repeats=5, folds=5, perturbations=80, readouts=400):
+def build_screen(seed=0, repeats=5, folds=5, perturbations=80, readouts=400):
     """Eight runs over half informative readouts: oracle, two equal entrants, a weaker one, controls, floor.
 
     A run's prediction of readout g is strength * signal + noise shared by its repeats + a little per repeat.
@@ -56,13 +58,13 @@ def make_screen(seed=0, repeats=5, folds=5, perturbations=80, readouts=400):
     load[:, readouts // 2 :] = 0.0
     signal = state @ load
     truth = signal + HIDDEN * rng.normal(size=signal.shape)
-    table = make_folds(repeats, folds, perturbations, seed)
+    table = build_folds(repeats, folds, perturbations, seed)
     e0 = np.stack([_floor_errors(truth, row) for row in table])
 
     def run(name, strength, noise, **changes):
         own = rng.normal(size=signal.shape) * noise
         prediction = strength * signal + own + 0.05 * rng.normal(size=(repeats, *signal.shape))
-        return make_entry((truth - prediction) ** 2, e0, table, **{"label": name, "name": name} | changes)
+        return build_entry((truth - prediction) ** 2, e0, table, **{"label": name, "name": name} | changes)
 
     first = run("mae", 0.55, 0.25, label="mae[tiny, 0.4 % of the paper's training]")
     first = replace(first, preset="tiny", fit_scope="transductive", seconds=232.4, peak_memory_mb=1630.0)
@@ -75,8 +77,34 @@ def make_screen(seed=0, repeats=5, folds=5, perturbations=80, readouts=400):
         run("position", 0.0, 0.12, role="control", seconds=0.3, peak_memory_mb=110.0),
         run("oracle", 0.95, 0.05, role="ceiling"),
         permuted,
-        make_entry(e0, e0, table, label="mean", head="mean", role="floor"),
+        build_entry(e0, e0, table, label="mean", head="mean", role="floor"),
     ]
+
+
+@pytest.fixture(scope="session")
+def make_folds():
+    return build_folds
+
+
+@pytest.fixture(scope="session")
+def make_entry():
+    return build_entry
+
+
+@pytest.fixture(scope="session")
+def screen():
+    """The entries of a realistic screen: 5 repeats, 5 folds, 80 perturbations, 400 readouts."""
+    return build_screen()
+
+
+@pytest.fixture(scope="session")
+def small_screen():
+    return build_screen(seed=3, repeats=3, folds=4, perturbations=120, readouts=30)
+
+
+@pytest.fixture(scope="session")
+def board(screen):
+    return Leaderboard(screen).boards[0]
 
 
 def _floor_errors(truth, folds):

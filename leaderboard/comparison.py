@@ -88,7 +88,7 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
     both = aligned(a, b)
     left = summands(both.ea, both.e0a, both.folds)
     right = summands(both.eb, both.e0b, both.folds)
-    test = against_entry(both.ea, both.eb, both.folds, rules)
+    test = against_entry(both.ea, both.eb, both.folds, left.defined & right.defined, rules)
     better, worse = test.significant(rules.q), (test.q < rules.q) & (test.effect < 0)
     table = pd.DataFrame(
         {

@@ -1,0 +1,346 @@
+"""Boards: who stands where, what is counted, and what a reader is told."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from leaderboard import BoardError, Leaderboard, Rules, compare
+from leaderboard.decide import decide
+from leaderboard.predictable import against_entry, against_floor
+from leaderboard.summands import summands
+
+RULES = Rules(flips=200)
+
+
+def only(entries):
+    boards = Leaderboard(entries, RULES).boards
+    assert len(boards) == 1
+    return boards[0]
+
+
+def row(board, label):
+    rows = board.rows[board.rows["label"].str.startswith(label)]
+    assert len(rows) == 1, label
+    return rows.iloc[0]
+
+
+def by_name(entries, name):
+    return next(entry for entry in entries if entry.name == name)
+
+
+def test_a_screen_with_a_known_order_is_ranked_in_it(board):
+    assert board.rows["name"].tolist()[:4] == ["oracle", "mae", "vits-imagenet", "stains"]
+    ranked = board.rows[board.rows["rank"].notna()]
+    assert ranked["name"].tolist() == ["mae", "vits-imagenet", "stains"]
+    assert ranked["rank_low"].tolist() == [1, 1, 3]
+    assert ranked["rank_high"].tolist() == [2, 2, 3]
+    assert ranked["ties"].tolist() == ["a", "a", "b"]
+    assert ranked["above_verdict"].tolist() == ["", "tied", "worse"]
+
+
+def test_a_row_repeats_what_the_rooms_compute(screen, board):
+    first, second = by_name(screen, "vits-imagenet"), by_name(screen, "stains")
+    left, right = (summands(entry.e, entry.e0, entry.folds) for entry in (first, second))
+    found = row(board, "stains")
+    decision = decide(left, right, margin=0.01)
+    assert found["skill"] == pytest.approx(right.skill)
+    assert found["median_skill"] == pytest.approx(np.median(right.skill_by_readout))
+    assert found["above_difference"] == pytest.approx(-decision.difference)
+    assert found["above_mdd80"] == pytest.approx(decision.mdd80)
+    test = against_floor(second.e, second.e0, second.folds, right.defined, Rules())
+    assert found["predictable"] == (test.q < 0.05).sum()
+
+
+def test_skill_is_the_mean_over_readouts_of_one_minus_the_error_ratio(screen, board):
+    entry = by_name(screen, "mae")
+    ratio = entry.e.sum(axis=(0, 1), dtype=float) / entry.e0.sum(axis=(0, 1), dtype=float)
+    assert row(board, "mae[")["skill"] == pytest.approx(np.mean(1 - ratio))
+
+
+def test_half_the_readouts_have_no_link_and_are_not_called_predictable(board):
+    readouts = board.readouts[board.readouts["run"] == row(board, "mae[")["run"]]
+    linked = readouts["readout"].str[4:].astype(int) < 200
+    assert readouts.loc[linked, "predictable"].mean() > 0.9
+    assert readouts.loc[~linked, "predictable"].sum() == 0
+
+
+def test_the_permuted_run_gives_the_expected_count_of_its_entrant_alone(board):
+    assert row(board, "mae[")["predictable_permuted"] == row(board, "mae-permuted")["predictable"]
+    assert board.rows.loc[board.rows["name"] != "mae", "predictable_permuted"].isna().all()
+
+
+def test_the_permuted_run_of_another_head_is_not_taken(small_screen):
+    twin = replace(by_name(small_screen, "mae-permuted"), head="knn")
+    entries = [twin if entry.role == "permuted" else entry for entry in small_screen]
+    assert only(entries).rows["predictable_permuted"].isna().all()
+
+
+def test_beyond_controls_needs_every_control_and_predictability(small_screen):
+    entry = by_name(small_screen, "mae")
+    worst = []
+    for name in ("cell-count", "position"):
+        control = by_name(small_screen, name)
+        test = against_entry(entry.e, control.e, entry.folds, np.ones(30, bool), RULES)
+        worst.append(np.where(test.effect > 0, test.p, 1.0))
+    from scipy.stats import false_discovery_control
+
+    beats = false_discovery_control(np.max(worst, axis=0)) < 0.05
+    board = only(small_screen)
+    mine = board.readouts[board.readouts["run"] == entry.run]
+    np.testing.assert_array_equal(mine["beyond_controls"], beats & mine["predictable"])
+    assert 0 < mine["beyond_controls"].sum() < 30
+    assert row(board, "mae[")["beyond_controls"] == mine["beyond_controls"].sum()
+
+
+def test_without_controls_beyond_is_unknown_and_said(small_screen):
+    board = only([entry for entry in small_screen if entry.role != "control"])
+    assert board.rows["beyond_controls"].isna().all()
+    assert any("No control stands on this board" in note for note in board.notes)
+
+
+def test_an_entrant_that_does_not_beat_cell_count_has_shown_nothing_beyond_it(small_screen):
+    weak = replace(by_name(small_screen, "cell-count"), run="weak", name="weak", label="weak", role="entrant")
+    notes = only([*small_screen, weak]).notes
+    assert any("weak does not beat cell-count" in note and "number of cells" in note for note in notes)
+    assert not any(note.startswith("mae[") and "does not beat" in note for note in notes)
+
+
+def test_controls_floor_and_ceiling_are_compared_but_not_ranked(board):
+    others = board.rows[board.rows["role"] != "entrant"]
+    assert others["rank"].isna().all()
+    mae = row(board, "mae[")["run"]
+    against = board.pairs[(board.pairs["a"] == mae) | (board.pairs["b"] == mae)]
+    assert set(against["a"]) | set(against["b"]) >= {"run-oracle", "run-cell-count", "run-mean"}
+    assert against.loc[against["b"] == "run-cell-count", "p_holm"].isna().all()
+
+
+def test_runs_of_other_protocols_or_versions_are_never_ranked_together(small_screen):
+    other = replace(
+        small_screen[0], run="r2", protocol="random-wells", protocol_hash="other", optimistic=True
+    )
+    third = replace(small_screen[0], run="r3", dataset_version="2")
+    found = Leaderboard([*small_screen, other, third], RULES)
+    assert [len(board.rows) for board in found.boards] == [8, 1, 1]
+    assert "protocol differs (nested-cv and random-wells)" in found.notes[0]
+    assert "version of the dataset differs (1 and 2)" in found.notes[1]
+    assert "OPTIMISTIC PROTOCOL (random-wells)" in found.boards[1].banner
+    assert found.boards[0].banner == ""
+
+
+def test_a_partly_run_entry_is_shown_and_not_ranked(small_screen):
+    best = by_name(small_screen, "oracle")
+    partial = replace(best, run="part", label="part", name="part", role="entrant", coverage=0.93)
+    board = only([*small_screen, partial])
+    assert row(board, "part")["unranked"] == "it was partly run (93 % of the units)"
+    assert any(note.startswith("part is not ranked") for note in board.notes)
+    assert row(board, "mae[")["rank"] == 1 or row(board, "vits")["rank"] == 1
+
+
+def test_missing_predictions_do_not_make_an_entrant_better(small_screen):
+    entry = by_name(small_screen, "stains")
+    e = entry.e.copy()
+    e[:, :, 15:] = np.nan
+    picky = replace(entry, run="picky", label="picky", e=e)
+    board = only([*small_screen, picky])
+    assert row(board, "picky")["skill"] > row(board, "stains")["skill"]
+    assert row(board, "picky")["unranked"] == "it has no prediction for values of 15 of 30 readouts"
+
+
+def test_a_run_without_any_score_is_shown_last_with_its_reason(small_screen):
+    broken = replace(small_screen[0], run="nan", label="broken", e=np.full_like(small_screen[0].e, np.nan))
+    board = only([*small_screen, broken])
+    assert board.rows.iloc[-1]["label"] == "broken"
+    assert board.rows.iloc[-1]["unranked"] == "no readout has a defined score"
+    assert not any("readouts have no defined skill" in note for note in board.notes)
+
+
+def test_only_runs_without_scores_make_a_board_in_words(small_screen):
+    broken = replace(small_screen[0], e=np.full_like(small_screen[0].e, np.nan))
+    board = only([broken])
+    assert board.notes[0] == "No entrant can be ranked."
+    assert "No run has a defined score." in board.notes
+
+
+def test_one_entrant_alone_has_an_interval_and_no_opponent(small_screen):
+    board = only([small_screen[0]])
+    assert np.isfinite(board.rows.loc[0, "skill_low"])
+    assert board.rows.loc[0, "rank_high"] == 1
+    assert board.notes[0].startswith("One entrant only")
+
+
+def test_no_runs_are_said_to_be_none():
+    found = Leaderboard([])
+    assert (found.boards, found.notes) == ([], ["There is no run to show."])
+
+
+def test_a_run_that_lacks_readouts_is_not_ranked_and_one_with_more_is_cut(small_screen, make_entry):
+    entry = by_name(small_screen, "stains")
+    fewer = replace(
+        entry,
+        run="few",
+        label="few",
+        readouts=entry.readouts[:20],
+        e=entry.e[..., :20],
+        e0=entry.e0[..., :20],
+    )
+    more = replace(
+        entry,
+        run="more",
+        label="more",
+        readouts=("extra", *entry.readouts),
+        e=np.concatenate([entry.e[..., :1], entry.e], axis=2),
+        e0=np.concatenate([entry.e0[..., :1], entry.e0], axis=2),
+    )
+    board = only([fewer, more, *small_screen])
+    assert row(board, "few")["unranked"] == "it lacks 10 of the board's 30 readouts"
+    assert row(board, "more")["skill"] == row(board, "stains")["skill"]
+    assert row(board, "more")["rank"] == row(board, "stains")["rank"] - 1
+
+
+def test_a_constant_readout_is_left_out_counted_and_said(small_screen):
+    flat = []
+    for entry in small_screen:
+        e0 = entry.e0.copy()
+        e0[:, :, 4] = 0.0
+        flat.append(replace(entry, e0=e0))
+    board = only(flat)
+    assert (board.rows["readouts_undefined"] == 1).all()
+    assert any("1 of 30 readouts have no defined skill" in note for note in board.notes)
+
+
+def test_a_run_with_the_first_repeat_only_is_compared_over_what_both_have(small_screen):
+    entry = by_name(small_screen, "stains")
+    first = replace(entry, run="first", label="first", e=entry.e[:1], e0=entry.e0[:1], folds=entry.folds[:1])
+    folds = entry.folds.copy()
+    folds[1:] = -1
+    masked = replace(entry, run="masked", label="masked", folds=folds)
+    board = only([*small_screen, first, masked])
+    assert row(board, "first")["rank"] == row(board, "masked")["rank"] - 1
+    pair = board.pairs[(board.pairs["a"] == "run-stains") | (board.pairs["b"] == "run-stains")]
+    twins = pair[pair["a"].isin(["first", "masked"]) | pair["b"].isin(["first", "masked"])]
+    np.testing.assert_allclose(twins["difference"], 0, atol=1e-7)
+
+
+def test_a_run_scored_against_another_floor_is_not_ranked(small_screen):
+    alien = replace(small_screen[2], run="alien", label="alien", e0=small_screen[2].e0[:, ::-1])
+    board = only([*small_screen, alien])
+    assert "different floors" in row(board, "alien")["unranked"]
+
+
+def test_an_unmeasured_protocol_shows_no_interval_and_no_verdict(small_screen):
+    board = only([replace(entry, variance_measured=False) for entry in small_screen])
+    assert board.rows[["skill_low", "skill_high", "above_mdd80"]].isna().all(axis=None)
+    assert set(board.rows["above_verdict"]) <= {"", "undecided"}
+    assert board.rows["rank_high"].dropna().eq(3).all()
+    assert any("No interval and no verdict" in note for note in board.notes)
+
+
+def test_few_strong_perturbations_are_called_not_resolvable(small_screen):
+    strong = []
+    for entry in small_screen:
+        weight = np.ones((1, 120, 1), np.float32)
+        weight[:, :3] = 200
+        strong.append(replace(entry, e=entry.e * weight, e0=entry.e0 * weight))
+    assert any("not resolvable" in note for note in only(strong).notes)
+
+
+def test_a_resolved_lead_within_the_margin_is_a_tie_and_said(screen):
+    board = only([replace(entry, margin=0.2) for entry in screen])
+    assert board.rows["rank_high"].dropna().eq(3).all()
+    assert any("resolved but within the margin 0.2: tied" in note for note in board.notes)
+
+
+def test_selected_panels_and_audit_warnings_are_repeated(small_screen):
+    flagged = replace(
+        small_screen[0], facts={"panel_selected_by": "training skill"}, warnings=("plate is decodable",)
+    )
+    notes = only([flagged, *small_screen[1:]]).notes
+    assert any("selected by a score (training skill)" in note for note in notes)
+    assert "plate is decodable" in notes
+
+
+def test_too_few_flips_for_a_large_panel_are_said(small_screen):
+    found = Leaderboard(small_screen, Rules(flips=20)).boards[0]
+    assert (found.rows["predictable"].dropna() == 0).all()
+    assert any("0 does not mean none" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"perturbations": ("a",)}, "must be"),
+        ({"folds": np.zeros((1, 1), np.int16)}, "folds"),
+        ({"readouts": ("a",) * 30}, "listed twice"),
+    ],
+)
+def test_an_entry_whose_names_and_arrays_disagree_is_refused(small_screen, change, words):
+    with pytest.raises(BoardError, match=words):
+        Leaderboard([replace(small_screen[0], **change)])
+
+
+def test_the_same_run_twice_is_refused(small_screen):
+    with pytest.raises(BoardError, match="given twice"):
+        Leaderboard([small_screen[0], small_screen[0]])
+
+
+def test_the_order_of_the_runs_changes_nothing(small_screen, board):
+    one, other = only(small_screen), only(small_screen[::-1])
+    assert one.rows.equals(other.rows)
+    assert one.notes == other.notes
+
+
+def test_a_comparison_agrees_with_the_board_and_lists_every_readout(small_screen):
+    a, b = by_name(small_screen, "mae"), by_name(small_screen, "stains")
+    found = compare(a, b, RULES)
+    board = only(small_screen)
+    pair = board.pairs[(board.pairs["a"] == a.run) & (board.pairs["b"] == b.run)].iloc[0]
+    assert found.overall.difference == pytest.approx(pair["difference"])
+    assert found.overall.verdict == pair["verdict"] == "better"
+    assert found.readouts["readout"].tolist() == list(a.readouts)
+    assert found.readouts["difference"].mean() == pytest.approx(found.overall.difference)
+    mirrored = compare(b, a, RULES)
+    swap = {"better": "worse", "worse": "better", "tied": "tied"}
+    assert mirrored.readouts["verdict"].tolist() == [swap[v] for v in found.readouts["verdict"]]
+
+
+def test_a_comparison_aligns_readouts_and_perturbations_by_name(small_screen):
+    a, b = by_name(small_screen, "mae"), by_name(small_screen, "stains")
+    rows, columns = np.arange(120)[::-1], np.random.default_rng(0).permutation(30)
+    shuffled = replace(
+        b,
+        perturbations=tuple(b.perturbations[i] for i in rows),
+        readouts=tuple(b.readouts[g] for g in columns),
+        e=b.e[:, rows][:, :, columns],
+        e0=b.e0[:, rows][:, :, columns],
+        folds=b.folds[:, rows],
+    )
+    one, other = compare(a, b, RULES), compare(a, shuffled, RULES)
+    assert other.overall.standard_error == pytest.approx(one.overall.standard_error)
+    np.testing.assert_allclose(one.readouts["p"], other.readouts["p"])
+
+
+def test_a_comparison_is_over_the_cells_both_have(small_screen):
+    a, b = by_name(small_screen, "mae"), by_name(small_screen, "stains")
+    e = b.e.copy()
+    e[0, :5, :7] = np.nan
+    gapped = compare(a, replace(b, e=e), RULES)
+    both = a.e.copy()
+    both[0, :5, :7] = np.nan
+    assert gapped.skill_a == pytest.approx(summands(both, a.e0, a.folds).skill)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"layer": "proteins"}, "readout layer differs"),
+        ({"readouts": tuple(f"x{i}" for i in range(30))}, "share no readout"),
+        ({"e0": None}, "different floors"),
+        ({"folds": None}, "tested perturbations in different ones"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_words(small_screen, change, words):
+    b = small_screen[2]
+    change = {key: (getattr(b, key)[:, ::-1] if value is None else value) for key, value in change.items()}
+    with pytest.raises(BoardError, match=words):
+        compare(small_screen[0], replace(b, **change), RULES)
