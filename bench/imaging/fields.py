@@ -58,7 +58,7 @@ class Fields:
         self._jobs = tuple(jobs)
         self._needs = needs
         self._on_failure = on_failure
-        self._method, self._config = segment.configure(dataset.imaging)
+        self._config = segment.configure(dataset.imaging)[1]
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -86,15 +86,10 @@ class Fields:
         )
 
     def _objects(self, pixels: NDArray[Any]) -> segment.Objects:
+        start = pixels[_first_channel(self.channels, self._config)]
         if isinstance(self._config, segment.OtsuLog):
-            return segment.otsu_log(pixels[_nucleus(self.channels)], pixels, self._config)
-        names = [c.name for c in self.channels]
-        wanted = self._config.channel or names[0]
-        if wanted not in names:
-            raise DatasetError(
-                f"dataset.toml [imaging]: there is no channel {wanted!r}; channels: {', '.join(names)}"
-            )
-        return segment.foreground(pixels[names.index(wanted)], self._config)
+            return segment.otsu_log(start, pixels, self._config)
+        return segment.foreground(start, self._config)
 
 
 def field_source(
@@ -137,8 +132,8 @@ def field_source(
         }
     else:
         planes = _planes(dataset.images, wells)
-    if "objects" in wanted and isinstance(segment.configure(dataset.imaging)[1], segment.OtsuLog):
-        _nucleus(dataset.channels)
+    if "objects" in wanted:
+        _first_channel(dataset.channels, segment.configure(dataset.imaging)[1])
     latent = _latent(dataset) if "latent" in wanted else {}
     jobs = []
     for key in sorted(planes, key=lambda k: tuple(natural(part) for part in k)):
@@ -218,7 +213,16 @@ def _pixels(job: Job, channels: tuple[Channel, ...]) -> NDArray[Any]:
     return np.stack(planes)
 
 
-def _nucleus(channels: tuple[Channel, ...]) -> int:
+def _first_channel(channels: tuple[Channel, ...], config: segment.Config) -> int:
+    """Return the index of the channel that the segmentation starts from."""
+    names = [c.name for c in channels]
+    if isinstance(config, segment.Foreground):
+        wanted = config.channel or names[0]
+        if wanted not in names:
+            raise DatasetError(
+                f"dataset.toml [imaging]: there is no channel {wanted!r}; channels: {', '.join(names)}"
+            )
+        return names.index(wanted)
     for i, channel in enumerate(channels):
         if channel.role == "nucleus":
             return i

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+# What tifffile logs of a broken file is said in the error; without a handler it would reach the terminal.
+_NO_LOG = logging.NullHandler()
 
 MAX_PIXELS = 2**28
 """A plane that declares more (16,384 x 16,384) is refused before memory is asked for."""
@@ -77,7 +81,7 @@ class TiffReader(Reader):
             samples = _samples(file.pages[0])
             _check_plane(uri, plane, len(file.pages) * samples)
             page = file.pages[plane // samples]
-            _page_shape(uri, page)
+            shape = _page_shape(uri, page)
             ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
             if not ends or min(page.databytecounts) == 0 or max(ends) > size:
                 raise DatasetError(
@@ -85,11 +89,16 @@ class TiffReader(Reader):
                     f"has {size}; copy it again from the microscope or the archive"
                 )
             pixels = page.asarray(maxworkers=1)
-        if samples > 1:
-            # Planar pages come samples-first, interleaved ones samples-last.
-            axis = page.axes.index("S")
-            pixels = pixels.take(plane % samples, axis=axis)
-        return pixels.reshape(pixels.shape[-2:])  # type: ignore[no-any-return]
+            if samples > 1:
+                # Planar pages come samples-first, interleaved ones samples-last.
+                pixels = pixels.take(plane % samples, axis=page.axes.index("S"))
+            if pixels.dtype.kind not in "buif" or pixels.size != shape[0] * shape[1]:
+                raise DatasetError(
+                    f"{uri} is damaged: plane {plane} decodes to {pixels.shape} {pixels.dtype}, the header "
+                    f"says {shape}; copy it again from the microscope or the archive"
+                )
+        plane_of_pixels: NDArray[Any] = pixels.reshape(shape)
+        return plane_of_pixels
 
 
 class RasterReader(Reader):
@@ -183,6 +192,7 @@ def _tiff(uri: str) -> Iterator[tuple[Any, int]]:
     """Open a TIFF; yield it and its size in bytes. Whatever the decoder makes of a broken file is said."""
     import tifffile
 
+    tifffile.logger().addHandler(_NO_LOG)
     with _opened(uri) as handle:
         size = handle.seek(0, 2)
         handle.seek(0)
