@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,9 @@ def sentence(error: OSError, path: Path, doing: str) -> str:
         return f"cannot {doing} {path}: a name in it is longer than the disk allows; shorten the plate's name"
     if error.errno == errno.EIO:
         return f"cannot {doing} {path}: the disk reports an input/output error; check the disk and run again"
-    return f"cannot {doing} {path}: {error.strerror or error}"
+    if error.errno == errno.ENOENT:
+        return f"cannot {doing} {path}: it does not exist; check the path, or restore it from a backup"
+    return f"cannot {doing} {path}: {os.strerror(error.errno) if error.errno else error}"
 
 
 @contextmanager

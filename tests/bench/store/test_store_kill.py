@@ -42,6 +42,8 @@ class Writer:
 
     def end(self) -> int:
         """Wait for the writing process; return its wait status."""
+        self.process.stdin.write("end\n")
+        self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
     def close(self) -> None:

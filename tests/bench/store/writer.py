@@ -1,7 +1,8 @@
 """A process that is told to write a store, and can be killed while it does.
 
-Each line of standard input names a store and an order of plates; a forked child (so that imports are paid
-once) writes them. Printed: the child's process id, then its exit status.
+A line of standard input names a store and an order of plates; a forked child (so that imports are paid once)
+writes them and its process id is printed. The line ``end`` waits for it and prints its exit status; until
+then its id is its own, so that a late kill hits nobody else.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ def write(root: Path, plates: list[str]) -> None:
     store.commit("scores/run=r", lambda folder: write_table(folder / "scores.parquet", frame, {}), {})
 
 
+child = 0
 for line in sys.stdin:
+    if line == "end\n":
+        print(os.waitpid(child, 0)[1], flush=True)
+        continue
     target, _, order = line.rstrip("\n").partition("\t")
     child = os.fork()
     if child == 0:
@@ -49,4 +54,3 @@ for line in sys.stdin:
                 traceback.print_exc()
             os._exit(status)
     print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
