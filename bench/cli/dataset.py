@@ -51,7 +51,8 @@ def check(
         ui.emit({"dataset": opened.name, "errors": errors, "findings": [_plain(f) for f in findings]})
     else:
         _print(findings)
-        said = f"{errors} errors, {len(findings) - errors} warnings" if findings else "nothing wrong"
+        warnings = len(findings) - errors
+        said = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}" if findings else "nothing wrong"
         ui.out().print(f"{opened.name} {opened.version}: {said}", markup=False)
     if errors:
         raise typer.Exit(1)
@@ -171,6 +172,10 @@ def _open(folder: Path | None, dataset: Path | None) -> Dataset:
         ui.err().print(f"no dataset named and no dataset.toml here: the demo screen in {DEMO}", markup=False)
     with ui.progress() as tick:
         return open_dataset(named, tick)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _words(text: str) -> list[str]:

@@ -132,7 +132,7 @@ def _layer(section: Section, root: Path) -> Layer:
         table=locate(root, section.text("table")),
         kind=section.choice("kind", KINDS),  # type: ignore[arg-type]
         scale=section.choice("scale", SCALES, "z"),  # type: ignore[arg-type]
-        key=section.texts("key", None) or (),
+        key=section.texts("key"),
         join=section.choice("join", JOINS, "aggregate"),  # type: ignore[arg-type]
         dose_rule=section.choice("dose_rule", DOSE_RULES, "each"),  # type: ignore[arg-type]
         fit_by=section.texts("fit_by"),

@@ -22,6 +22,7 @@ from bench.datasets.tables import (
     PREFIX,
     SITE,
     WELL,
+    column_names,
     natural,
     normalise_well,
     read_frame,
@@ -149,6 +150,7 @@ def from_regex(source: Source, out: Path) -> Found:
             f"{first['URI']}: a second image of {first[PLATE]}/{first[WELL]}, site {first[SITE]}, channel "
             f"{first['Channel']}; add the group that tells them apart (site, channel, plate) to the pattern"
         )
+    _renamed_somewhere(source)
     layers = [(table, _table(table.table, source, needs_well=WELL in table.key)) for table in source.readouts]
     wells, lonely = _wells(source, images)
     fresh(out)
@@ -166,15 +168,15 @@ def _compiled(source: Source) -> re.Pattern[str]:
     try:
         pattern = re.compile(source.pattern)
     except re.error as error:
-        raise UsageError(f"pattern {source.pattern!r} is no regular expression: {error}") from None
+        raise UsageError(f"pattern {source.pattern} is no regular expression: {error}") from None
     groups = set(pattern.groupindex)
     unknown = sorted(groups - set(GROUPS))
     if unknown:
         raise UsageError(
-            f"pattern {source.pattern!r}: unknown group {shorten(unknown)}; known are {', '.join(GROUPS)}"
+            f"pattern {source.pattern}: unknown group {shorten(unknown)}; known are {', '.join(GROUPS)}"
         )
     if "well" not in groups and not {"row", "col"} <= groups:
-        raise UsageError(f"pattern {source.pattern!r}: needs (?P<well>…), or (?P<row>…) and (?P<col>…)")
+        raise UsageError(f"pattern {source.pattern}: needs (?P<well>…), or (?P<row>…) and (?P<col>…)")
     if not source.channels:
         raise UsageError(
             "name the channels, e.g. --channels DNA,Actin; without a channel group in plane order"
@@ -208,7 +210,7 @@ def _scan(source: Source, pattern: re.Pattern[str]) -> tuple[list[dict[str, obje
     if not rows:
         seen = shorten(names, 3) or "no file"
         raise DatasetError(
-            f"{source.folder}: pattern {source.pattern!r} matches none of {len(names)} files ({seen})"
+            f"{source.folder}: pattern {source.pattern} matches none of {len(names)} files ({seen})"
         )
     return rows, unmatched
 
@@ -238,11 +240,19 @@ def _planes(source: Source, name: str, groups: Mapping[str, str | None]) -> Iter
         )
 
 
+def _renamed_somewhere(source: Source) -> None:
+    tables = [*([source.wells] if source.wells else []), *(t.table for t in source.readouts)]
+    names = {n for path in tables for n in column_names(str(path.absolute()))}
+    unused = [old for old in source.rename if old not in names]
+    if unused:
+        raise UsageError(
+            f"--map: no table has a column {shorten(unused)}; there are {shorten(sorted(names))}"
+        )
+
+
 def _table(path: Path, source: Source, *, needs_well: bool) -> pd.DataFrame:
     """Read a platemap or readout table with columns renamed, wells normalised and the plate filled in."""
     uri = str(path.absolute())
-    from bench.datasets.tables import column_names
-
     names = column_names(uri)
     frame = read_frame(uri, rename={k: v for k, v in source.rename.items() if k in names})
     if needs_well and WELL not in frame.columns:

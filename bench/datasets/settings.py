@@ -86,10 +86,9 @@ class Section:
             return None
         return None if value is None else float(value)
 
-    def texts(self, key: str, default: Any = ()) -> tuple[str, ...]:
-        """Take a list of texts."""
-        value = self._take(key, list, default)
-        return () if value is _MISSING else tuple(value)
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Take an optional list of texts."""
+        return tuple(self._take(key, list, ()))
 
     def table(self, key: str) -> dict[str, Any]:
         """Take a table whose keys are someone else's to check."""
