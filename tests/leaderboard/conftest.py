@@ -10,7 +10,6 @@ import pytest
 
 from leaderboard import Entry, Leaderboard
 
-
 HIDDEN = 0.6
 """Standard deviation of what no image shows of a readout."""
 
