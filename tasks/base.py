@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from scipy import sparse
+
     from tasks.protocol import Protocol
 
 
@@ -187,7 +188,7 @@ class Task(ABC):
 
     @abstractmethod
     def prepare(self, data: TaskData) -> TaskData:
-        """Check the layer for this task and return what is fitted; raise :class:`TaskError` if it cannot be."""
+        """Check the layer for this task and return what is fitted, or raise :class:`TaskError`."""
 
     @abstractmethod
     def score(self, data: TaskData, folds: pd.DataFrame, results: list[FoldResult]) -> Scored:

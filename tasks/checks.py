@@ -40,7 +40,8 @@ def check(data: TaskData) -> None:
     nameless = np.flatnonzero(np.isin(data.groups, ("", "nan", "None", "<NA>")) & ~data.control)
     if nameless.size:
         raise TaskError(
-            f"{where}: unit row {nameless[0]} has no perturbation ({nameless.size} such units); name it or drop the row"
+            f"{where}: unit row {nameless[0]} has no perturbation ({nameless.size} such units); "
+            "name it or drop the row"
         )
     if data.control.all():
         raise TaskError(f"{where} has negative controls only: there is no perturbation to test")
@@ -48,8 +49,8 @@ def check(data: TaskData) -> None:
     if len(infinite):
         row, column = infinite[0]
         raise TaskError(
-            f"{where}: readout {data.readouts[column]!r} of unit row {row} is infinite ({len(infinite)} such values); "
-            "make it missing or repair the transform"
+            f"{where}: readout {data.readouts[column]!r} of unit row {row} is infinite ({len(infinite)} such "
+            "values); make it missing or repair the transform"
         )
     strata(data.units, data.fit_by, "fit_by")
     strata(data.units, data.score_by, "score_by")

@@ -1,7 +1,7 @@
-"""One outer fold of one run: normalise, choose in inner folds, fit on the training units, predict the tested ones.
+"""One outer fold of one run: normalise, choose in inner folds, fit on training units, predict tested ones.
 
-Nothing here reads a tested unit before prediction: plate normalisations are fitted on negative controls, everything
-else on the training units of the fold.
+Nothing here reads a tested unit before prediction: plate normalisations are fitted on negative controls,
+everything else on the training units of the fold.
 """
 
 from __future__ import annotations
@@ -57,17 +57,18 @@ def run_fold(
 ) -> FoldResult:
     """Fit on the training units of one outer fold and predict its tested units.
 
-    Per member of the normalisation menu that the plates allow: wells are normalised, averaged into units, standardised
-    on the training units, and a head is fitted per stratum of ``fit_by``. The member is kept whose mean over
-    readouts of (inner loss / training sum of squares) is smallest (ties: the earlier in the menu); all strata share it.
-    The floor is the mean of the training units' observed readouts per stratum, whether or not they have features,
-    so that every entrant is scored against the same floor.
+    Per member of the normalisation menu that the plates allow: wells are normalised, averaged into units,
+    standardised on the training units, and a head is fitted per stratum of ``fit_by``. The member is kept
+    whose mean over readouts of (inner loss / training sum of squares) is smallest (ties: the earlier in the
+    menu); all strata share it. The floor is the mean of the training units' observed readouts per stratum,
+    whether or not they have features, so that every entrant is scored against the same floor.
 
     Parameters
     ----------
     features
-        Gives (N, D) well features for this outer fold; an all-NaN row is a well without features. A unit none of whose
-        wells has features is not trained on and predicted NaN; the others average the wells that have.
+        Gives (N, D) well features for this outer fold; an all-NaN row is a well without features. A unit none
+        of whose wells has features is not trained on and predicted NaN; the others average the wells that
+        have.
     head
         A :class:`~tasks.base.Head` class, which is built with the protocol's menu, or any factory of heads.
     permute_seed
@@ -128,10 +129,10 @@ def to_units(data: TaskData, X: NDArray[np.floating[Any]]) -> NDArray[np.float64
 def permuted(data: TaskData, seed: int) -> TaskData:
     """Return the data with readouts permuted between perturbations, within each stratum of ``fit_by``.
 
-    Perturbation g takes the rows of π(g), π a uniform permutation of the stratum's perturbations in sorted order: its
-    j-th unit takes the (j mod m)-th of the m units of π(g), so perturbations of unequal size repeat or drop rows.
-    Whole rows move, with their missing values; negative controls keep theirs. Score a permuted run against
-    this table.
+    Perturbation g takes the rows of π(g), π a uniform permutation of the stratum's perturbations in sorted
+    order: its j-th unit takes the (j mod m)-th of the m units of π(g), so perturbations of unequal size
+    repeat or drop rows. Whole rows move, with their missing values; negative controls keep theirs. Score a
+    permuted run against this table.
     """
     stratum = strata(data.units, data.fit_by, "fit_by")
     source = np.arange(len(data.groups))
@@ -167,7 +168,7 @@ def _fit(
     head: type[Head] | Callable[[], Head],
     protocol: Protocol,
 ) -> _Fitted:
-    present = ~np.isnan(units).all(axis=1)
+    present = np.asarray(np.isfinite(units).any(axis=1))
     fitted = _Fitted(normalisation, (len(test), len(data.readouts)))
     for name in np.unique(stratum[test]):
         rows = train[(stratum[train] == name) & present[train]]
@@ -187,9 +188,10 @@ def _fit(
 
 def build(head: type[Head] | Callable[[], Head], protocol: Protocol) -> Head:
     """Make a head: a class with the protocol's menu, a factory as it is."""
-    if isinstance(head, type):
-        return head.for_protocol(protocol)
-    return head()
+    made = head.for_protocol(protocol) if isinstance(head, type) and issubclass(head, Head) else head()
+    if not isinstance(made, Head):
+        raise TaskError(f"{head!r} makes a {type(made).__name__}, not a head")
+    return made
 
 
 def _relative(loss: NDArray[np.float64], y: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:

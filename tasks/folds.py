@@ -1,7 +1,7 @@
-"""Outer and inner folds: which units are tested when. Made once per protocol, stored and shared by every entrant.
+"""Outer and inner folds: which units are tested when. Made once, stored and shared by every entrant.
 
-The order in which groups are dealt to folds is the order of sha256(seed, repeat, name), so that it depends neither
-on the order of rows nor on a library's random generator.
+The order in which groups are dealt to folds is the order of sha256(seed, repeat, name), so that it depends
+neither on the order of rows nor on a library's random generator.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 def make(data: TaskData, protocol: Protocol) -> pd.DataFrame:
     """Deal the units to R × K outer folds.
 
-    Under ``grouped`` every perturbation is tested as a whole and folds differ by at most one perturbation; under
-    ``random-units`` units are dealt singly and folds differ by at most one unit. Negative controls are absent: they
-    are neither trained on nor tested.
+    Under ``grouped`` every perturbation is tested as a whole and folds differ by at most one perturbation;
+    under ``random-units`` units are dealt singly and folds differ by at most one unit. Negative controls are
+    absent: they are neither trained on nor tested.
 
     Returns
     -------
     DataFrame
-        ``repeat`` and ``fold`` (int16), ``unit`` (int64, row of ``data.units``), ``perturbation``; every unit that
-        is not a control once per repeat, ordered by repeat and unit.
+        ``repeat`` and ``fold`` (int16), ``unit`` (int64, row of ``data.units``), ``perturbation``; every unit
+        that is not a control once per repeat, ordered by repeat and unit.
 
     Raises
     ------
     TaskError
-        When a training set would hold fewer than ``min_groups_per_inner_fold`` groups per inner fold, in the whole
-        or in a stratum of ``fit_by``; the message says what would work.
+        When a training set would hold fewer than ``min_groups_per_inner_fold`` groups per inner fold, in the
+        whole or in a stratum of ``fit_by``; the message says what would work.
     """
     unit = np.flatnonzero(~data.control)
     if unit.size == 0:
@@ -60,7 +60,7 @@ def make(data: TaskData, protocol: Protocol) -> pd.DataFrame:
 
 
 def split_groups(data: TaskData, protocol: Protocol) -> NDArray[np.str_]:
-    """Return (n,) names of what is kept together: the perturbation, or the unit itself under ``random-units``."""
+    """Return (n,) names of what is kept together: perturbations, or the units under ``random-units``."""
     if protocol.split == "grouped":
         return data.groups
     named = [column for column in sorted(data.units.columns) if str(column).startswith("Metadata_")]
@@ -75,8 +75,8 @@ def split_groups(data: TaskData, protocol: Protocol) -> NDArray[np.str_]:
 def assign(groups: NDArray[np.str_], k: int, seed: int, repeat: int = 0) -> NDArray[np.int16]:
     """Return (m,) fold of each row: groups in the order of their hash, dealt to ``k`` folds in turn.
 
-    Fold sizes differ by at most one group; rows of one group share a fold; the result does not depend on the order
-    of rows. With fewer groups than ``k`` some folds stay empty.
+    Fold sizes differ by at most one group; rows of one group share a fold; the result does not depend on the
+    order of rows. With fewer groups than ``k`` some folds stay empty.
     """
     names, inverse = np.unique(groups, return_inverse=True)
     marks = [hashlib.sha256(f"{seed}\x1f{repeat}\x1f{name}".encode()).digest() for name in names]
@@ -131,8 +131,9 @@ def _check(
         what = "perturbations" if protocol.split == "grouped" else "units"
         where = "" if name == "all" else f" in stratum {name!r}"
         raise TaskError(
-            f"layer {data.layer!r} has {total} {what}{where}, too few for {protocol.name!r}: {protocol.outer_folds} "
-            f"outer folds leave {smallest} to train on, and {protocol.inner_folds} inner folds need {need} "
+            f"layer {data.layer!r} has {total} {what}{where}, too few for {protocol.name!r}: "
+            f"{protocol.outer_folds} outer folds leave {smallest} to train on, and "
+            f"{protocol.inner_folds} inner folds need {need} "
             f"({protocol.min_groups_per_inner_fold} each); {_remedy(total, int(inside.sum()), protocol)}"
         )
 

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 
 def skill(e: Matrix, e0: Matrix) -> NDArray[np.float64]:
-    """Return (T,) 1 − Σ e / Σ e⁰ over all leading axes; NaN where the floor makes no error or nothing is observed.
+    """Return (T,) 1 − Σ e / Σ e⁰ over all leading axes; NaN where the floor makes no error or nothing is
+    observed.
 
-    ``e`` and ``e0`` are squared errors of an entrant and of the floor with equal places of NaN. Never clipped: an
-    entrant worse than the floor is negative.
+    ``e`` and ``e0`` are squared errors of an entrant and of the floor with equal places of NaN. Never
+    clipped: an entrant worse than the floor is negative.
     """
     flat, flat0 = e.reshape(-1, e.shape[-1]), e0.reshape(-1, e0.shape[-1])
     total, total0 = np.nansum(flat, axis=0, dtype=np.float64), np.nansum(flat0, axis=0, dtype=np.float64)
     ratio = np.divide(total, total0, out=np.full(total.shape, np.nan), where=total0 > 0)
-    return 1.0 - ratio
+    value: NDArray[np.float64] = 1.0 - ratio
+    return value
 
 
 def mse(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
@@ -38,8 +40,8 @@ def mse(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
 def pearson_r2(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
     """Return (T,) squared Pearson correlation; NaN below three pairs or where y or p is constant.
 
-    Blind to the prediction's offset, scale and sign, and 1/(m − 1) on average for independent y and p: read it beside
-    :func:`skill`, not for it.
+    Blind to the prediction's offset, scale and sign, and 1/(m − 1) on average for independent y and p: read
+    it beside :func:`skill`, not for it.
     """
     r: NDArray[np.float64] = _correlation(y, p, mask) ** 2
     return r
@@ -76,7 +78,7 @@ def smape_terms(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
 
 
 def ranks(values: Matrix, mask: Mask) -> NDArray[np.float64]:
-    """Return (m, T) ranks from 1 within each column's observed entries, ties at their average; 0 where mask is False."""
+    """Return (m, T) ranks from 1 of each column's observed entries, ties at their average; 0 elsewhere."""
     m, T = values.shape
     if m == 0:
         return np.zeros((0, T))
@@ -97,7 +99,10 @@ def ranks(values: Matrix, mask: Mask) -> NDArray[np.float64]:
 
 def _mean(terms: NDArray[np.float64], mask: Mask) -> NDArray[np.float64]:
     count = mask.sum(axis=0)
-    return np.divide(terms.sum(axis=0), count, out=np.full(terms.shape[1], np.nan), where=count > 0)
+    mean: NDArray[np.float64] = np.divide(
+        terms.sum(axis=0), count, out=np.full(terms.shape[1], np.nan), where=count > 0
+    )
+    return mean
 
 
 def _correlation(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
@@ -110,7 +115,8 @@ def _correlation(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
     defined = (mask.sum(axis=0) >= 3) & ~constant & (yy > 0) & (pp > 0)
     top = np.einsum("mt,mt->t", yc, pc)
     scale = np.sqrt(yy) * np.sqrt(pp)
-    return np.divide(top, scale, out=np.full(len(yy), np.nan), where=defined).clip(-1.0, 1.0)
+    r: NDArray[np.float64] = np.divide(top, scale, out=np.full(len(yy), np.nan), where=defined)
+    return r.clip(-1.0, 1.0)
 
 
 def _constant(values: NDArray[np.float64], mask: Mask) -> NDArray[np.bool_]:

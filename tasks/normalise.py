@@ -7,9 +7,9 @@
 ``plate-mad``
     Per plate: minus the median, divided by 1.4826 × the median absolute deviation of the controls.
 ``plate-spherise``
-    ``plate-standardise``, then z W with W = ((1 − γ) C + γ I)^(−1/2), C the controls' correlation matrix on that plate
-    and γ the Ledoit–Wolf shrinkage: ZCA whitening of the controls [1]_, [2]_. W is computed from the singular
-    vectors of the centred *and scaled* controls, so that C is what is whitened.
+    ``plate-standardise``, then z W with W = ((1 − γ) C + γ I)^(−1/2), C the controls' correlation matrix on
+    that plate and γ the Ledoit–Wolf shrinkage: ZCA whitening of the controls [1]_, [2]_. W is computed from
+    the singular vectors of the centred *and scaled* controls, so that C is what is whitened.
 
 Every member of the menu is followed by :func:`standardise`, fitted on the training units of the outer fold.
 Nothing but negative controls is used here, so no test row is.
@@ -17,7 +17,8 @@ Nothing but negative controls is used here, so no test row is.
 References
 ----------
 .. [1] Kessy, Lewin & Strimmer, Optimal whitening and decorrelation, Am. Stat. 2018, eq. 8 (ZCA-cor).
-.. [2] Ledoit & Wolf, A well-conditioned estimator for large-dimensional covariance matrices, J. Multivar. Anal. 2004.
+.. [2] Ledoit & Wolf, A well-conditioned estimator for large-dimensional covariance matrices,
+   J. Multivar. Anal. 2004.
 """
 
 from __future__ import annotations
@@ -72,9 +73,9 @@ def plates(wells: pd.DataFrame, control: NDArray[np.bool_], X: NDArray[np.floati
 def apply(name: str, X: NDArray[np.floating], layout: Plates) -> NDArray[np.float64]:
     """Return X (N, D) normalised per plate by the named member of the menu, as float64.
 
-    A feature whose controls have no spread on a plate is divided by its spread over the controls of all plates
-    (each plate's centred first), and by 1 where that is 0 too. NaN stays NaN, except that ``plate-spherise``, which
-    mixes features, puts a missing feature of a present well at the control mean.
+    A feature whose controls have no spread on a plate is divided by its spread over the controls of all
+    plates (each plate's centred first), and by 1 where that is 0 too. NaN stays NaN, except that
+    ``plate-spherise``, which mixes features, puts a missing feature of a present well at the control mean.
     """
     if name == "fold":
         return np.asarray(X, np.float64)
@@ -86,8 +87,8 @@ def apply(name: str, X: NDArray[np.floating], layout: Plates) -> NDArray[np.floa
 def standardise(X: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return X (n, D) minus the mean, divided by the population standard deviation of the training rows.
 
-    A feature that does not vary over the training rows, or is missing in all of them, becomes 0; a missing feature of
-    a row is put at the training mean. Rows without any feature stay NaN.
+    A feature that does not vary over the training rows, or is missing in all of them, becomes 0; a missing
+    feature of a row is put at the training mean. Rows without any feature stay NaN.
     """
     own = X[train]
     known = ~np.isnan(own)
@@ -96,7 +97,7 @@ def standardise(X: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.
     centre = filled.sum(axis=0) / count
     spread = np.sqrt(np.where(known, (filled - centre) ** 2, 0.0).sum(axis=0) / count)
     varies = spread > NEGLIGIBLE * np.abs(filled).max(axis=0, initial=0.0)
-    Z = (X - centre) * np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
+    Z: NDArray[np.float64] = (X - centre) * np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
     Z[:, ~varies] = 0.0
     absent = np.isnan(X).all(axis=1)
     Z[np.isnan(Z)] = 0.0
@@ -157,8 +158,8 @@ def whiten(
 ) -> NDArray[np.float64]:
     """Return Z W, W = ((1 − γ) C + γ μ I)^(−1/2), C the covariance (divisor m) of ``controls`` (m, D).
 
-    μ = tr C / D, so the shrunk matrix keeps the total variance; γ is the Ledoit–Wolf shrinkage unless given. Only the
-    min(m, D) singular vectors of the controls are computed: on their complement W is (γ μ)^(−1/2) I.
+    μ = tr C / D, so the shrunk matrix keeps the total variance; γ is the Ledoit–Wolf shrinkage unless given.
+    Only the min(m, D) singular vectors of the controls are computed: on their complement W is (γ μ)^(−1/2) I.
 
     Raises
     ------
@@ -179,7 +180,8 @@ def whiten(
         raise TaskError(f"{m} controls cannot whiten {D} features without shrinkage")
     rest = (gamma * mu) ** -0.5 if gamma > 0.0 else 0.0
     scores = Z @ Vt.T
-    return Z * rest + (scores * (variance**-0.5 - rest)) @ Vt
+    white: NDArray[np.float64] = Z * rest + (scores * (variance**-0.5 - rest)) @ Vt
+    return white
 
 
 _MENU: dict[str, Callable[[NDArray[np.float64], Plates], NDArray[np.float64]]] = {

@@ -1,7 +1,7 @@
 """How a task is split, tuned and scored: a hashed file of plain settings, so that two scores can be compared.
 
-The files stand in ``tasks/protocols``; any other file with the same settings is a protocol of its own and, by its
-hash, a leaderboard of its own.
+The files stand in ``tasks/protocols``; any other file with the same settings is a protocol of its own and, by
+its hash, a leaderboard of its own.
 """
 
 from __future__ import annotations
@@ -72,18 +72,20 @@ class Protocol:
     schema_version
         Version of this list of settings.
     label
-        ``optimistic`` where a split lets a perturbation stand in training and test; shown wherever the score is.
+        ``optimistic`` where a split lets a perturbation stand in training and test; shown wherever the score
+        is.
     split
         ``grouped``: a perturbation is tested as a whole; ``random-units``: units are drawn singly.
     repeats, outer_folds, inner_folds
         R, K and the number of inner folds in which everything chosen is chosen.
     min_groups_per_inner_fold
-        Every training set must hold at least this many groups (perturbations, or units under ``random-units``)
-        per inner fold.
+        Every training set must hold at least this many groups (perturbations, or units under
+        ``random-units``) per inner fold.
     seed
         Seeds the outer and the inner folds.
     controls
-        ``normalise-only``: negative controls fit the plate normalisations and are neither trained on nor tested.
+        ``normalise-only``: negative controls fit the plate normalisations and are neither trained on nor
+        tested.
     normalisation
         Menu for the wells' features, one of which is chosen per outer fold; see :mod:`tasks.normalise`.
     pca
@@ -134,7 +136,7 @@ class Protocol:
             raise TaskError(f"protocol setting margin must be a number of at least 0, not {self.margin!r}")
         if self.split == "random-units" and self.label == "honest":
             raise TaskError(
-                'split = "random-units" lets a perturbation stand in training and test: set label = "optimistic"'
+                'split = "random-units" puts a perturbation in training and test: set label = "optimistic"'
             )
 
     @property

@@ -26,17 +26,17 @@ SCALES = (*NON_NEGATIVE, "log", "z")
 class Regression(Task):
     """Predict abundances; score by skill.
 
-    With e, e⁰ the squared errors of the entrant and of the training mean on out-of-fold rows, averaged over the rows of
-    a perturbation within a repeat,
+    With e, e⁰ the squared errors of the entrant and of the training mean on out-of-fold rows, averaged over
+    the rows of a perturbation within a repeat,
 
         r2 = 1 − Σ_{r,p} e / Σ_{r,p} e⁰,    mse = mean_{r,p} e,    mse0 = mean_{r,p} e⁰
 
-    over repeats r and perturbations p, each perturbation with weight 1, never clipped. They are computed in float64
-    from the float32 summands, so whoever has the summands gets the same numbers. ``smape`` has the same
-    weights and is defined on the non-negative scales ``counts`` and ``ratio`` only. ``pearson_r2`` and ``spearman``
-    are computed over the rows of each outer fold and averaged over folds and repeats: rows of different folds come
-    from different models, and pooling them correlates even the training mean with the readout. A readout that is
-    constant or never observed scores NaN.
+    over repeats r and perturbations p, each perturbation with weight 1, never clipped. They are computed in
+    float64 from the float32 summands, so whoever has the summands gets the same numbers. ``smape`` has the
+    same weights and is defined on the non-negative scales ``counts`` and ``ratio`` only. ``pearson_r2`` and
+    ``spearman`` are computed over the rows of each outer fold and averaged over folds and repeats: rows of
+    different folds come from different models, and pooling them correlates even the training mean with the
+    readout. A readout that is constant or never observed scores NaN.
     """
 
     name = "regression"
@@ -51,8 +51,8 @@ class Regression(Task):
         Raises
         ------
         TaskError
-            When shapes disagree, a perturbation has no name, a readout is infinite, or a value is negative on a scale
-            that says it cannot be.
+            When shapes disagree, a perturbation has no name, a readout is infinite, or a value is negative on
+            a scale that says it cannot be.
         """
         check(data)
         if data.scale not in SCALES:
@@ -64,16 +64,17 @@ class Regression(Task):
             if len(negative):
                 row, column = negative[0]
                 raise TaskError(
-                    f"layer {data.layer!r} declares scale {data.scale!r}, but readout {data.readouts[column]!r} of unit "
-                    f"row {row} is negative ({len(negative)} such values); declare scale 'log' or 'z'"
+                    f"layer {data.layer!r} declares scale {data.scale!r}, but readout "
+                    f"{data.readouts[column]!r} of unit row {row} is negative ({len(negative)} such values); "
+                    "declare scale 'log' or 'z'"
                 )
         return data
 
     def score(self, data: TaskData, folds: pd.DataFrame, results: list[FoldResult]) -> Scored:
         """Return scores per readout and ``score_by`` stratum, and the summands over all strata.
 
-        A row counts where the readout is observed and the unit has a prediction. For a run on permuted readouts
-        ``data`` is the permuted table.
+        A row counts where the readout is observed and the unit has a prediction. For a run on permuted
+        readouts ``data`` is the permuted table.
 
         Raises
         ------
@@ -111,7 +112,7 @@ def _summands(
     tested: NDArray[np.str_],
     keep: NDArray[np.bool_],
 ) -> dict[str, NDArray[np.float32]]:
-    """Average squared errors (and SMAPE terms) over each perturbation's kept rows within a repeat: (R, P, T) each."""
+    """Average errors over each perturbation's kept rows within a repeat: (R, P, T) each."""
     wanted = ["e", "e0", "smape"] if data.scale in NON_NEGATIVE else ["e", "e0"]
     repeats = 1 + max((result.id.repeat for result in results), default=-1)
     shape = (len(tested), data.Y.shape[1])
@@ -174,7 +175,8 @@ def _mean(values: Matrix) -> NDArray[np.float64]:
     known = ~np.isnan(values)
     count = known.sum(axis=0)
     total = np.nansum(values, axis=0, dtype=np.float64)
-    return np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
+    mean: NDArray[np.float64] = np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
+    return mean
 
 
 def _counted(y: Matrix, prediction: Matrix, floor: Matrix) -> NDArray[np.bool_]:
@@ -192,7 +194,8 @@ def _agree(folds: pd.DataFrame, results: list[FoldResult]) -> None:
         seen.add(key)
         if key not in units or not np.array_equal(units[key], np.sort(result.rows)):
             raise TaskError(
-                f"the rows of repeat {key[0]}, fold {key[1]} are not those of the fold table: another protocol or layer"
+                f"the rows of repeat {key[0]}, fold {key[1]} are not those of the fold table: they are of "
+                "another protocol or layer"
             )
 
 
@@ -204,12 +207,13 @@ def _tested_in(folds: pd.DataFrame, results: list[FoldResult], tested: NDArray[n
     repeats = 1 + max((result.id.repeat for result in results), default=-1)
     out = np.full((repeats, len(tested)), -1, np.int16)
     done = {(result.id.repeat, result.id.fold) for result in results}
-    for repeat, own in folds.groupby("repeat"):
+    for repeat in range(repeats):
+        own = folds[folds["repeat"] == repeat]
         ran = own[[(repeat, fold) in done for fold in own["fold"]]]
         if ran.empty:
             continue
         place = np.searchsorted(tested, ran["perturbation"].to_numpy(np.str_))
         votes = np.zeros((len(tested), int(own["fold"].max()) + 1), np.int64)
         np.add.at(votes, (place, ran["fold"].to_numpy(np.int64)), 1)
-        out[int(repeat)] = np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
+        out[repeat] = np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
     return out

@@ -1,1 +1,1 @@
-"""Heads: vectors to many readouts at once, each with its own choice of hyper-parameters in grouped inner folds."""
+"""Heads: vectors to many readouts at once, each tuned in grouped inner folds."""

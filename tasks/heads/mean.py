@@ -60,4 +60,5 @@ def observed_mean(Y: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> NDAr
     """Return (T,) means of Y (m, T) over the rows where mask is True, NaN where there is none."""
     count = mask.sum(axis=0)
     total = np.where(mask, Y, 0.0).sum(axis=0, dtype=np.float64)
-    return np.divide(total, count, out=np.full(Y.shape[1], np.nan), where=count > 0)
+    mean: NDArray[np.float64] = np.divide(total, count, out=np.full(Y.shape[1], np.nan), where=count > 0)
+    return mean

@@ -4,14 +4,14 @@ For every readout t
 
     minimise over b, c:  Σ_i (y_it − c − x_iᵀ b)² + α_t ‖b‖²
 
-With X centred on the training rows and X Xᵀ = U diag(s²) Uᵀ (or, when D ≤ m, Xᵀ X = V diag(s²) Vᵀ), the prediction
-for validation rows Z is
+With X centred on the training rows and X Xᵀ = U diag(s²) Uᵀ (or, when D ≤ m, Xᵀ X = V diag(s²) Vᵀ), the
+prediction for validation rows Z is
 
     Z L diag(1 / (s² + α)) R y + mean(y),    L = Xᵀ U, R = Uᵀ   (D > m)    or    L = V, R = Vᵀ Xᵀ   (D ≤ m)
 
-so one eigendecomposition per inner fold serves all readouts and all penalties, and the rest is products over blocks of
-readouts. The decompositions and the final coefficients are float64. The inner validation losses, which only choose a
-penalty, use float32 products by default.
+so one eigendecomposition per inner fold serves all readouts and all penalties, and the rest is products over
+blocks of readouts. The decompositions and the final coefficients are float64. The inner validation losses,
+which only choose a penalty, use float32 products by default.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class RidgeConfig:
     Parameters
     ----------
     penalties
-        Grid of multipliers of the mean squared norm of the centred training rows (D for standardised features);
-        the infinite penalty, the training mean, is always added.
+        Grid of multipliers of the mean squared norm of the centred training rows (D for standardised
+        features); the infinite penalty, the training mean, is always added.
     inner_folds, seed
         Inner folds and what seeds them.
     products
@@ -59,7 +59,7 @@ class RidgeConfig:
 
 @dataclass(frozen=True, eq=False)
 class _Basis:
-    """The decomposition of centred training rows: ``left`` (D, k), ``right`` (k, m), ``squares`` (k,), ``centre`` (D,)."""
+    """A decomposition: ``left`` (D, k), ``right`` (k, m), ``squares`` (k,) and the rows' ``centre`` (D,)."""
 
     left: NDArray[np.float64]
     right: NDArray[np.float64]
@@ -70,9 +70,10 @@ class _Basis:
 class Ridge(Head):
     """Ridge with a penalty per readout, chosen by squared error summed over grouped inner validation rows.
 
-    Readouts with the same pattern of missing values share their decompositions, and every readout is fitted exactly to
-    the rows where it is observed. Of equal losses the largest penalty wins. A readout whose observed rows stand in
-    a single inner fold gets the infinite penalty; one without an observed row is predicted NaN.
+    Readouts with the same pattern of missing values share their decompositions, and every readout is fitted
+    exactly to the rows where it is observed. Of equal losses the largest penalty wins. A readout whose
+    observed rows stand in a single inner fold gets the infinite penalty; one without an observed row is
+    predicted NaN.
 
     Attributes
     ----------
@@ -109,19 +110,19 @@ class Ridge(Head):
         if not np.isfinite(X).all():
             raise TaskError("ridge takes finite features; drop or fill the rows that have none")
         self._origin = X.mean(axis=0, dtype=np.float64)
-        X = np.asarray(X, np.float64) - self._origin
+        centred = np.asarray(X, np.float64) - self._origin
         # 1 for features that never vary, whose penalty does not matter.
-        scale = float((X**2).sum() / max(m, 1)) or 1.0
+        scale = float((centred**2).sum() / max(m, 1)) or 1.0
         grid = self.config.penalties
         self.penalties_ = np.append(np.geomspace(grid.start, grid.stop, grid.num) * scale, np.inf)
         fold = assign(groups, self.config.inner_folds, self.config.seed)
-        self.coef_ = np.zeros((X.shape[1], T))
+        self.coef_ = np.zeros((centred.shape[1], T))
         self.intercept_ = np.full(T, np.nan)
         self.inner_loss_ = np.full(T, np.nan)
         self.chosen_ = {"alpha": np.full(T, np.inf)}
         for columns, rows in patterns(mask):
             if rows.any():
-                self._fit_pattern(X[rows], Y, rows, columns, fold[rows])
+                self._fit_pattern(centred[rows], Y, rows, columns, fold[rows])
         return self
 
     def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -142,6 +143,11 @@ class Ridge(Head):
         fold: NDArray[np.int16],
     ) -> None:
         """Fit the readouts ``columns``, all observed in exactly ``rows``; X and ``fold`` are those rows."""
+        rotation = None
+        if X.shape[1] > 2 * len(X):
+            # Ridge does not change under rotations: wide features cost no more columns than there are rows.
+            rotation, upper = np.linalg.qr(X.T)  # (D, m), (m, m)
+            X = upper.T
         present = np.unique(fold)
         loss = np.zeros((len(self.penalties_), len(columns)))
         if len(present) > 1:
@@ -158,7 +164,7 @@ class Ridge(Head):
             centre = y.mean(axis=0)
             shrunk = (basis.right @ (y - centre)) / (basis.squares[:, None] + self.chosen_["alpha"][own])
             coef = basis.left @ shrunk  # (D, k) @ (k, block)
-            self.coef_[:, own] = coef
+            self.coef_[:, own] = coef if rotation is None else rotation @ coef
             self.intercept_[own] = centre - basis.centre @ coef
 
     def _add_inner_loss(
@@ -217,7 +223,15 @@ def _decompose(X: NDArray[np.float64]) -> _Basis:
     X = X - centre
     m, D = X.shape
     if m >= D:
-        squares, V = np.linalg.eigh(X.T @ X)
+        squares, V = _eigh(X.T @ X)
         return _Basis(V, (X @ V).T, squares.clip(min=0.0), centre)
-    squares, U = np.linalg.eigh(X @ X.T)
+    squares, U = _eigh(X @ X.T)
     return _Basis(X.T @ U, U.T, squares.clip(min=0.0), centre)
+
+
+def _eigh(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues and vectors by divide and conquer (a third faster here than ``numpy.linalg.eigh``)."""
+    from scipy.linalg import eigh
+
+    values, vectors = eigh(gram, driver="evd", check_finite=False, overwrite_a=True)
+    return values, vectors

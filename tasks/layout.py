@@ -1,0 +1,171 @@
+"""What the plate layout gives away: treatments confined to a place, and places that features can read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.findings import Finding
+from tasks.folds import assign
+from tasks.heads.ridge import Ridge, RidgeConfig
+from tasks.normalise import standardise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tasks.base import TaskData
+    from tasks.protocol import Protocol
+
+CONFINED = 0.5
+"""Share of perturbations in a single plate, row or column from which the layout is called confounded ..."""
+
+EXCESS = 0.25
+"""... if it exceeds by this what a random layout of the same wells would give."""
+
+PLATE_GAIN = 0.2
+"""Balanced accuracy above chance, as a share of what is possible, from which plates are called decodable."""
+
+POSITION_R2 = 0.1
+"""Out-of-fold R² from which the row or column is called decodable."""
+
+MAX_WELLS = 600
+"""Wells used for decoding, evenly spaced in the table; enough for these thresholds, and a second of work."""
+
+DECODING_FOLDS = 3
+
+
+def places(wells: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns ``plate``, ``row`` and ``column`` of the wells (``B07``: row B, column 7)."""
+    found: dict[str, Any] = {}
+    if "Metadata_Plate" in wells.columns:
+        found["plate"] = wells["Metadata_Plate"].astype(str).to_numpy()
+    if "Metadata_Well" in wells.columns:
+        parts = wells["Metadata_Well"].astype(str).str.extract(r"^([A-Za-z]{1,2})(\d{1,2})$")
+        if parts.notna().all(axis=None):
+            found["row"] = parts[0].str.upper().str.rjust(2).to_numpy()  # " B" sorts before "AA"
+            found["column"] = parts[1].astype(int).to_numpy()
+    return pd.DataFrame(found, index=range(len(wells)))
+
+
+def treated(data: TaskData) -> pd.DataFrame:
+    """Return ``well`` and ``perturbation``, one row per well and perturbation of a unit it is in."""
+    links = data.members.tocoo()
+    own = pd.DataFrame({"well": links.col, "perturbation": data.groups[links.row]})
+    use = (links.data != 0) & ~data.control[links.row] & ~data.well_control[links.col]
+    own = own.take(np.flatnonzero(use)).drop_duplicates()
+    return own.sort_values(["well", "perturbation"], ignore_index=True)
+
+
+def confounding(data: TaskData) -> list[Finding]:
+    """Warn where most perturbations with several wells stand in one plate, row or column.
+
+    The figure is their share; a random layout of the same wells would give, for a perturbation of k wells,
+    Σ_l C(n_l, k) / C(N, k) over places l.
+    """
+    own = treated(data)
+    table = places(data.wells).iloc[own["well"]].reset_index(drop=True)
+    found = []
+    for name in table.columns:
+        place = table[name]
+        sizes = place.value_counts().to_numpy().astype(np.float64)
+        groups = place.groupby(own["perturbation"])
+        count = groups.size()
+        several = count > 1
+        if len(sizes) < 2 or not several.any():
+            continue
+        share = float((groups.nunique()[several] == 1).mean())
+        chance = float(np.mean([_all_alike(sizes, int(k)) for k in count[several]]))
+        if share < CONFINED or share - chance < EXCESS:
+            continue
+        found.append(
+            Finding(
+                "warning",
+                f"confounded-{name}",
+                f"{share:.0%} of the {int(several.sum())} perturbations with several wells stand in a single "
+                f"{name} (a random layout: {chance:.0%}): its effect looks like the treatment's",
+                share,
+            )
+        )
+    return found
+
+
+def decodability(data: TaskData, X: NDArray[np.float64], protocol: Protocol) -> list[Finding]:
+    """Warn where ridge reads the plate, row or column from features of perturbations that it has not seen.
+
+    ``plate-decodable``: balanced accuracy over plates; ``position-decodable``: out-of-fold R² of the row or
+    column. Features are as the featurizer gave them; the plate normalisations of the protocol may well remove
+    it.
+    """
+    own = treated(data).drop_duplicates("well")
+    own = own.take(np.flatnonzero(np.isfinite(X[own["well"]]).all(axis=1)))
+    spaced = np.linspace(0, len(own) - 1, min(len(own), MAX_WELLS)).round().astype(int)
+    own = own.take(np.unique(spaced))
+    groups = own["perturbation"].to_numpy(np.str_)
+    table = places(data.wells).iloc[own["well"]].reset_index(drop=True)
+    if table.columns.empty or len(np.unique(groups)) < 2 * DECODING_FOLDS**2:
+        return []
+    targets, names = _targets(table)
+    if not names:
+        return []
+    predicted = _out_of_fold(X[own["well"].to_numpy()], targets, groups, protocol.seed)
+    found = []
+    plates = [i for i, name in enumerate(names) if name.startswith("plate ")]
+    if plates:
+        hit = predicted[:, plates].argmax(axis=1) == targets[:, plates].argmax(axis=1)
+        accuracy = float(pd.Series(hit).groupby(table["plate"]).mean().mean())
+        chance = 1.0 / len(plates)
+        noise = 3.0 * np.sqrt(chance * (1.0 - chance) / len(hit))
+        if accuracy - chance > max(PLATE_GAIN * (1.0 - chance), noise):
+            message = (
+                f"features tell {len(plates)} plates apart with balanced accuracy {accuracy:.2f} (chance "
+            )
+            found.append(Finding("warning", "plate-decodable", f"{message}{chance:.2f})", accuracy))
+    for i, name in enumerate(names):
+        if name not in ("row", "column"):
+            continue
+        y = targets[:, i]
+        r2 = 1.0 - float(((y - predicted[:, i]) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+        if r2 > POSITION_R2:
+            message = f"features give a well's {name} away (out-of-fold R² {r2:.2f})"
+            found.append(Finding("warning", "position-decodable", message, r2))
+    return found
+
+
+def _targets(table: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
+    """One indicator per plate, and row and column as numbers, of those that vary."""
+    columns: list[NDArray[np.float64]] = []
+    names: list[str] = []
+    for name in table.columns:
+        codes, levels = pd.factorize(table[name], sort=True)
+        if len(levels) < 2:
+            continue
+        if name == "plate":
+            columns += [(codes == i).astype(np.float64) for i in range(len(levels))]
+            names += [f"plate {level}" for level in levels]
+        else:
+            columns.append(codes.astype(np.float64))
+            names.append(name)
+    return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0)), names
+
+
+def _out_of_fold(
+    X: NDArray[np.float64], Y: NDArray[np.float64], groups: NDArray[np.str_], seed: int
+) -> NDArray[np.float64]:
+    fold = assign(groups, DECODING_FOLDS, seed)
+    out = np.empty(Y.shape)
+    for k in range(DECODING_FOLDS):
+        train, test = np.flatnonzero(fold != k), fold == k
+        Z = standardise(X, train)
+        head = Ridge(RidgeConfig(inner_folds=DECODING_FOLDS, seed=seed))
+        head.fit(Z[train], Y[train], np.ones((len(train), Y.shape[1]), bool), groups[train])
+        out[test] = head.predict(Z[test])
+    return out
+
+
+def _all_alike(sizes: NDArray[np.float64], k: int) -> float:
+    """Probability that k wells drawn from places of these sizes stand in one place."""
+    step = np.arange(k)
+    terms = (sizes[:, None] - step).clip(min=0.0) / (sizes.sum() - step)
+    return float(terms.prod(axis=1).sum())
