@@ -87,7 +87,7 @@ def make(
     plates, compounds, doses, seed
         See :class:`bench.demo.settings.Settings`.
     processes
-        Worker processes; None takes every processor this process may use.
+        Worker processes; None takes one per processor.
     report
         Called with stage, done, total.
 
@@ -118,7 +118,7 @@ def make(
             f"cannot write the demo screen to {out}: {error.strerror}; choose another folder"
         ) from error
     try:
-        _build(folder, settings, processes or len(os.sched_getaffinity(0)), report)
+        _build(folder, settings, processes or os.cpu_count() or 1, report)
         folder.chmod(0o755)
         try:
             folder.rename(out)
