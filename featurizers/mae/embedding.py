@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Crops per forward pass. Every pass has exactly this many (the last one is filled up), because a matrix
 # product of another size may be computed in another order and would then differ in the last bits.
-_CHUNK = 64
+_CHUNK = 32
 
 
 def embed_cells(

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from featurizers.base import (
     Card,
     Channel,
@@ -75,7 +77,8 @@ class Mae(Featurizer):
 
     def label(self) -> str:
         """Return the preset and the share of the poster's training, e.g. ``mae[tiny, 0.037 % of ...]``."""
-        share = f"{100 * self.config.share_of_paper:.2g}"
+        percent = 100 * self.config.share_of_paper
+        share = np.format_float_positional(percent, precision=2, fractional=False, trim="-")
         return f"mae[{preset_name(self.config)}, {share} % of the paper's training]"
 
     def columns(self, channels: Sequence[Channel]) -> tuple[str, ...]:
