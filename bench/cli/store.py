@@ -167,10 +167,10 @@ def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
     for row in rows:
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
     console = ui.out()
-    unbounded = console.options.update(max_width=1_000_000)
-    console.print(
-        table, width=None if console.is_terminal else Measurement.get(console, unbounded, table).maximum
-    )
+    if not console.is_terminal:
+        unbounded = console.options.update(max_width=1_000_000)
+        console.width = Measurement.get(console, unbounded, table).maximum
+    console.print(table)
 
 
 def _short(folder: str) -> str:

@@ -52,7 +52,7 @@ def find(store: Store, text: str) -> list[str]:
         When nothing matches (with the closest names) or several keys start with it.
     """
     folders = store.list()
-    below = [f for f in folders if f == text or f.startswith(text.rstrip("/") + "/")]
+    below = [f for f in folders if f"{f}/".startswith(text.rstrip("/") + "/")]
     if below:
         return below
     keys: dict[str, list[str]] = {}
