@@ -160,8 +160,8 @@ def columns(subject: Subject) -> str:
                 f"columns returns {len(names)} names and embed {width} columns for "
                 f"{len(channels)} channels; return one name per column"
             )
-        widths.append(f"{len(channels)} channels: {width}")
-    return "columns for " + ", ".join(widths)
+        widths.append(f"{width} of {len(channels)}")
+    return f"{', '.join(widths)} channels"
 
 
 def _columns_or_refusal(featurizer: Featurizer, subject: Subject, channels: Any) -> Any:

@@ -81,7 +81,7 @@ def check_featurizer(
     sets = (tuple(channels),) if channels is not None else embedding.channel_sets(5, PAINTING)
     try:
         with quiet():
-            cls = type(featurizer()) if not isinstance(featurizer, type) else featurizer
+            cls: type[Featurizer] = featurizer if isinstance(featurizer, type) else type(featurizer())
     except Exception as error:  # noqa: BLE001  # a factory may raise anything; it is the result
         return [CheckResult("card", "failed", f"it cannot be made: {_brief(error)}")]
     subject = Subject(featurizer, cls, sets[-1:] if cls.trainable else sets, device)

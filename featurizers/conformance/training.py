@@ -73,31 +73,30 @@ def fit_deterministic(subject: Subject) -> str:
 
 
 def resume(subject: Subject) -> str:
-    """A fit killed half-way and called again with the same workdir saves the same bytes."""
-    seen: list[Progress] = []
+    """A fit killed half-way through each of its stages, called again each time, saves the same bytes."""
+    killed: dict[str, str] = {}
 
     def die(step: Progress) -> None:
-        seen.append(step)
-        if step.done * 2 >= step.total:
+        if step.stage not in killed and step.done * 2 >= step.total:
+            killed[step.stage] = f"{step.stage} {step.done} of {step.total}"
             raise _Kill
 
-    try:
-        subject.train(subject.make(), "killed", die)
-    except _Kill:
-        pass
-    else:
-        why = "never reported progress" if not seen else "never reported to be half-way"
-        raise NotApplicable(f"the fit {why}, so it could not be interrupted; give it more steps")
-    resumed, whole = subject.new_folder("resumed"), subject.new_folder("whole")
-    subject.train(subject.make(), "killed").save(resumed)
-    subject.ready.save(whole)
-    _same_files(
-        whole,
-        resumed,
-        "a fit that was killed and resumed",
-        "keep optimiser, schedule, random state and position in the data in the checkpoint",
-    )
-    return f"killed at {seen[-1].done} of {seen[-1].total} ({seen[-1].stage})"
+    resumed = None
+    while resumed is None:
+        try:
+            resumed = subject.train(subject.make(), "killed", die)
+        except _Kill:
+            continue
+    if not killed:
+        raise NotApplicable(
+            "the fit never reported to be half-way, so it was not interrupted; give it more steps"
+        )
+    left, right = subject.new_folder("whole"), subject.new_folder("resumed")
+    subject.ready.save(left)
+    resumed.save(right)
+    remedy = "keep optimiser, schedule, random state and position in the data in the checkpoint"
+    _same_files(left, right, "a fit that was killed and resumed", remedy)
+    return f"killed at {', '.join(killed.values())}"
 
 
 def _same_files(left: Path, right: Path, what: str, remedy: str) -> None:

@@ -157,10 +157,10 @@ def test_settings_and_presets_reach_the_featurizer_under_test(call):
     code, out, _ = call("plugin", "test", "intensity", "--preset", "mean", "--channels", "7", "--json")
     assert code == 0
     columns = next(r for r in json.loads(out)["intensity"] if r["name"] == "columns")
-    assert columns["message"] == "columns for 7 channels: 7"
+    assert columns["message"] == "7 of 7 channels"
     code, out, _ = call("plugin", "test", "position", "--set", "position.plate=none", "--json")
     assert code == 0
-    assert "1 channels: 43" in out
+    assert "43 of 1, 43 of 2, 43 of 5 channels" in out
 
 
 @pytest.mark.parametrize(

@@ -427,7 +427,7 @@ def test_a_fit_that_cannot_be_interrupted_is_skipped_not_passed():
 
     result = check_featurizer(Silent)[-1]
     assert (result.name, result.status) == ("resume", "skipped")
-    assert "never reported progress" in result.message
+    assert "never reported to be half-way" in result.message
 
 
 @pytest.mark.parametrize("bit_depth", [8, 12, 16, 32])
