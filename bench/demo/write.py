@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +24,7 @@ from bench.demo.settings import CHANNELS, Settings
 from bench.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 STAINS = {
     "DNA": ("Hoechst 33342", "nucleus"),
@@ -208,25 +210,32 @@ def _images(
     ]
     total, done, parts = sum(len(p.row) for p in plates), 0, []
     report("demo images", 0, total)
-    for part, job in zip(_run(jobs, processes), jobs, strict=True):
-        parts.append(part)
-        done += len(job[3])
-        report("demo images", done, total)
+    # Closed here and now, so that no worker still writes when an error removes the folder.
+    with contextlib.closing(_run(jobs, processes)) as results:
+        for part, job in zip(results, jobs, strict=True):
+            parts.append(part)
+            done += len(job[3])
+            report("demo images", done, total)
     return pd.concat(parts, ignore_index=True)
 
 
-def _run(jobs: list[tuple[Path, Settings, Plate, range]], processes: int) -> Iterator[pd.DataFrame]:
+def _run(jobs: list[tuple[Path, Settings, Plate, range]], processes: int) -> Generator[pd.DataFrame]:
+    """Yield the result of each job in order, whoever did it."""
     if processes == 1 or len(jobs) == 1:
         yield from map(_fields, jobs)
         return
     # Spawned, not forked: the parent may hold threads (torch, Arrow) that a fork would leave locked.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context) as pool:
-        try:
-            yield from pool.map(_fields, jobs)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    pool = ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context, initializer=_ignore_interrupt)
+    try:
+        yield from pool.map(_fields, jobs)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent, which stops its workers after their job."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _fields(job: tuple[Path, Settings, Plate, range]) -> pd.DataFrame:

@@ -159,8 +159,17 @@ def reader_for(uri: str, readers: Sequence[tuple[str, Reader]] | None = None) ->
 
 
 def read_plane(uri: str, plane: int) -> NDArray[Any]:
-    """Read one plane with whichever reader claims the file."""
-    return reader_for(uri)[1].read(uri, plane)
+    """Read one plane with whichever reader claims the file; what a plugin raises becomes a sentence."""
+    name, reader = reader_for(uri)
+    try:
+        return reader.read(uri, plane)
+    except DatasetError:
+        raise
+    except Exception as error:
+        raise DatasetError(
+            f"{uri}: reader {name} failed ({type(error).__name__}: {error}); tell its author, or convert "
+            "the file"
+        ) from error
 
 
 def _check_plane(uri: str, plane: int, planes: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -120,6 +121,31 @@ def test_an_interrupted_build_leaves_nothing(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "screen", **SIZES, processes=1, report=interrupt)
+    assert names(tmp_path) == []
+
+
+def test_an_interrupted_build_with_workers_leaves_nothing(tmp_path):
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "screen", **SIZES, processes=2, report=interrupt)
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    written = []
+
+    def full(path, *args, **kwargs):
+        if len(written) == 7:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        path.write_bytes(b"pixels")
+
+    monkeypatch.setattr(tifffile, "imwrite", full)
+    with pytest.raises(DatasetError, match="No space left on device; free some space"):
+        make(tmp_path / "screen", **SIZES, processes=1)
     assert names(tmp_path) == []
 
 

@@ -203,6 +203,28 @@ def test_a_file_that_no_reader_claims_is_named():
         readers.reader_for("A01.xyz")
 
 
+class Xyz(readers.Reader):
+    """A plugin's reader."""
+
+    def claims(self, uri):
+        return uri.endswith(".xyz")
+
+    def probe(self, uri):
+        return Header((1, 1), "uint8", 1)
+
+    def read(self, uri, plane):
+        if plane:
+            raise IndexError("list index out of range")
+        return np.ones((2, 3), np.uint8)
+
+
+def test_a_plugins_reader_is_used_and_what_it_raises_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(readers, "installed", lambda: (("xyz", Xyz()), ("tiff", TIFF)))
+    assert readers.read_plane("a.xyz", 0).shape == (2, 3)
+    with pytest.raises(DatasetError, match=r"a\.xyz: reader xyz failed \(IndexError"):
+        readers.read_plane("a.xyz", 1)
+
+
 def test_names_decide_the_reader_whatever_their_case():
     assert isinstance(readers.reader_for("A.TIFF")[1], TiffReader)
     assert isinstance(readers.reader_for("s3://bucket/a.jpg")[1], RasterReader)
