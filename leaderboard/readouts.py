@@ -62,7 +62,7 @@ class ReadoutTests:
 
     def counts(self, run: str) -> Counts:
         """Numbers for one row of the board."""
-        if run not in self.floor:
+        if run not in self.floor or np.isnan(self.floor[run].p).all():
             return Counts(np.nan, np.nan, np.nan)
         twin = self.permuted.get(run)
         return Counts(

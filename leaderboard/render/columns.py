@@ -1,4 +1,4 @@
-"""The columns of the printed board: heading, text of a row, and from which width it is shown."""
+"""The columns of the printed board: heading, text of a row, and which go first where there is little room."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ ROLE_MARKS = {
 }
 
 
-NARROW = 100
-"""Below this many columns of a terminal headings are abbreviated."""
+NAME = "Entrant"
+"""Heading of the one column that may wrap: a number that is cut says something else."""
+LEAST_NAME, GOOD_NAME = 16, 28
+"""Widths that the deciding columns, and then the further ones, leave to long names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +38,23 @@ class Column:
         Text above it, lines separated by a newline.
     text
         Row of :meth:`Board.to_frame` to text.
-    short
-        Heading on a terminal below :data:`NARROW`, where it differs.
-    from_width
-        Narrowest terminal that shows it.
+    priority
+        0: always shown. 1: shown where names keep :data:`LEAST_NAME`. From 2 on: added in this order while
+        names keep :data:`GOOD_NAME`.
     justify
         Alignment.
     """
 
     heading: str
     text: Callable[[Any], str]
-    short: str = ""
-    from_width: int = 0
+    priority: int = 0
     justify: Literal["left", "right"] = "right"
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("Rank", lambda row: cells.rank(row.rank_low, row.rank_high), short="#", justify="left"),
-    Column("Entrant", lambda row: name(row), justify="left"),
-    Column("Head", lambda row: row.head, from_width=100, justify="left"),
+    Column("Rank", lambda row: cells.rank(row.rank_low, row.rank_high), justify="left"),
+    Column(NAME, lambda row: name(row), justify="left"),
+    Column("Head", lambda row: row.head, priority=2, justify="left"),
     Column(
         "Mean skill\n[{confidence:g} % interval]",
         lambda row: cells.interval(row.skill, row.skill_low, row.skill_high),
@@ -62,20 +62,37 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "Against the\none above", lambda row: cells.against_above(row.above_difference, row.above_verdict)
     ),
-    Column("Resolv-\nable", lambda row: cells.number(row.above_mdd80), from_width=146),
+    Column("Resolv-\nable", lambda row: cells.number(row.above_mdd80), priority=8),
     Column(
-        "Predicts\n(permuted)",
+        "Predicts\n(perm.)",
         lambda row: cells.predictable(row.predictable, row.predictable_permuted),
-        short="Predicts\n(perm.)",
+        priority=1,
     ),
-    Column("Beyond\ncontrols", lambda row: cells.count(row.beyond_controls), short="Beyond\ncontr."),
-    Column("Median\nskill", lambda row: cells.number(row.median_skill), from_width=138),
-    Column("Cover-\nage", lambda row: cells.share(row.coverage), from_width=116),
-    Column("Fit scope", lambda row: row.fit_scope, from_width=116, justify="left"),
-    Column("Preset", lambda row: row.preset, from_width=160, justify="left"),
-    Column("Time", lambda row: cells.seconds(row.seconds), from_width=100),
-    Column("Memory", lambda row: cells.memory(row.peak_memory_mb), from_width=130),
+    Column("Beyond\ncontr.", lambda row: cells.count(row.beyond_controls), priority=1),
+    Column("Median\nskill", lambda row: cells.number(row.median_skill), priority=7),
+    Column("Cover-\nage", lambda row: cells.share(row.coverage), priority=4),
+    Column("Fit scope", lambda row: row.fit_scope, priority=3, justify="left"),
+    Column("Preset", lambda row: row.preset, priority=9, justify="left"),
+    Column("Time", lambda row: cells.seconds(row.seconds), priority=5),
+    Column("Memory", lambda row: cells.memory(row.peak_memory_mb), priority=6),
 )
+
+
+def fitting(rows: pd.DataFrame, rules: Rules, width: int) -> tuple[Column, ...]:
+    """Choose the columns for a terminal of ``width``: those of high priority while names stay readable."""
+    texts = dict(zip(COLUMNS, zip(*table(rows, COLUMNS), strict=True), strict=True))
+    longest = max(len(text) for text in texts[next(column for column in COLUMNS if column.heading == NAME)])
+    chosen: set[Column] = set()
+    used = 0
+    for column in sorted(COLUMNS, key=lambda column: column.priority):
+        lines = [*heading(column, rules).split("\n"), *texts[column]]
+        wants = 0 if column.heading == NAME else max(map(len, lines)) + 1
+        least = 0 if column.priority == 0 else min(longest, LEAST_NAME if column.priority == 1 else GOOD_NAME)
+        if column.priority and used + wants + least + 1 > width:
+            continue
+        chosen.add(column)
+        used += wants
+    return tuple(column for column in COLUMNS if column in chosen)
 
 
 def name(row: Any) -> str:
@@ -84,10 +101,17 @@ def name(row: Any) -> str:
     return f"{row.label} ({mark})" if mark and mark != row.label else row.label
 
 
-def heading(column: Column, rules: Rules, *, narrow: bool = False) -> str:
+def heading(column: Column, rules: Rules) -> str:
     """Heading of a column, with the level of the intervals it stands over."""
-    text = column.short if narrow and column.short else column.heading
-    return text.format(confidence=100 * (1 - rules.level))
+    return column.heading.format(confidence=100 * (1 - rules.level))
+
+
+def legend(rules: Rules) -> str:
+    """One sentence on the columns that count readouts."""
+    return (
+        f"Predicts: readouts predicted better than the floor, q < {rules.q:g} (with permuted labels). "
+        "Beyond contr.: also better than by every control."
+    )
 
 
 def table(rows: pd.DataFrame, columns: tuple[Column, ...]) -> list[list[str]]:

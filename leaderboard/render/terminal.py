@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leaderboard.render.columns import COLUMNS, NARROW, heading, table
+from leaderboard.render.columns import NAME, fitting, heading, legend, table
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -22,28 +22,27 @@ def terminal(board: Board, width: int = 120) -> Group:
     board
         The board.
     width
-        Columns of the terminal; at 80 the decision columns stay, wider ones add cost and provenance.
+        Columns of the terminal; at 80 the columns that decide, on wider ones cost and provenance too.
     """
     from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    columns = tuple(column for column in COLUMNS if column.from_width <= width)
     rows = board.to_frame()
+    columns = fitting(rows, board.rules, width)
     sheet = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        # The name is the one cell that may wrap; a number that is cut says something else.
-        wraps = column.heading == "Entrant"
-        text = heading(column, board.rules, narrow=width < NARROW)
-        sheet.add_column(Text(text), justify=column.justify, no_wrap=not wraps, overflow="fold")
+        wraps = column.heading == NAME
+        text = Text(heading(column, board.rules))
+        sheet.add_column(text, justify=column.justify, no_wrap=not wraps, overflow="fold")
     for row, texts in zip(rows.itertuples(index=False), table(rows, columns), strict=True):
         style = _STYLES.get(str(row.role), "" if not row.unranked else "dim")
         sheet.add_row(*(Text(text) for text in texts), style=style)
     parts: list[RenderableType] = [Text(board.title, style="bold")]
     if board.banner:
         parts.append(Text(board.banner, style="bold black on yellow"))
-    parts.append(sheet)
+    parts += [sheet, Text(legend(board.rules), style="dim")]
     bullets = Table.grid(padding=(0, 1, 0, 0))
     for note in board.notes:
         bullets.add_row("•", Text(note))

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from leaderboard import Leaderboard, Rules
 from leaderboard.render import cells, csv, json, markdown, terminal
+from leaderboard.render.columns import fitting
 from leaderboard.render.data import schema
 
 NASTY = '<script>alert("x")</script> | a","b\n[red]'
@@ -38,11 +39,30 @@ def test_no_number_is_cut_and_no_line_is_too_long(board, width):
         assert cells.interval(row.skill, row.skill_low, row.skill_high) in text
 
 
-def test_a_wider_terminal_shows_more_columns(board):
+def test_a_wider_terminal_shows_more_columns_and_keeps_names_readable(board):
     assert "Fit scope" not in printed(board, 80)
     assert "transductive" in printed(board, 120)
     assert "1.6 GB" in printed(board, 140)
     assert "Preset" in printed(board, 180)
+    counts = [len(fitting(board.to_frame(), board.rules, width)) for width in range(60, 200, 5)]
+    assert counts == sorted(counts)
+    assert "vits-imagenet" in printed(board, 80)
+
+
+def test_on_a_very_narrow_terminal_the_counts_go_first(board):
+    headings = [column.heading for column in fitting(board.to_frame(), board.rules, 60)]
+    assert headings == [
+        "Rank",
+        "Entrant",
+        "Mean skill\n[{confidence:g} % interval]",
+        "Against the\none above",
+    ]
+
+
+def test_the_heading_states_the_level_of_the_interval(small_screen):
+    board = Leaderboard(small_screen[:2], Rules(flips=50, level=0.1)).boards[0]
+    assert "[90 % interval]" in printed(board, 80)
+    assert "90 % interval" in markdown(board)
 
 
 def test_notes_and_banner_are_printed(small_screen):
