@@ -54,8 +54,8 @@ class PartKey:
     @property
     def folder(self) -> str:
         """The part's folder in the store."""
-        plate = f"{_folder(self.dataset, self.featurizer, self.key)}/plate={escape(self.plate)}"
-        return f"{plate}/images={escape(self.images)}" if self.images else plate
+        above = _folder(self.dataset, self.featurizer, self.key)
+        return f"{above}/plate={escape(self.plate)}/images={escape(self.images)}"
 
     @property
     def plate_key(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.errors import StoreError
 from bench.store import PartKey, Store, digest, read_cells, read_features, read_parts, write_part
+from bench.store.names import partitions
 from bench.store.tables import write_matrix
 
 
@@ -32,12 +34,12 @@ def test_features_come_back_sorted_by_plate_and_well_with_all_their_columns(stor
     np.testing.assert_array_equal(found.X[of_plate], values[order])
     assert list(found.wells.loc[of_plate, "n_cells"]) == list(wells["n_cells"][order])
     assert list(found.wells.loc[of_plate, "qc"]) == list(wells["qc"][order])
-    assert [m["folder"].rpartition("plate=")[2] for m in found.manifests] == [
+    assert [partitions(m["folder"])["plate"] for m in found.manifests] == [
         "",
         "..",
         "P1",
-        "a%2Fb",
-        "%C3%BC%20x",
+        "a/b",
+        "ü x",
     ]
 
 
@@ -186,14 +188,8 @@ def test_a_footer_with_another_plate_key_is_a_problem(store, part, features):
     wells, values, columns = features("P1")
     write_part(store, part("P1"), wells, values, columns, {})
     folder = store.path(part("P1").folder)
-    meta = {
-        "dataset": "demo@1",
-        "featurizer": "intensity",
-        "key": part("P1").key,
-        "plate": "P1",
-        "plate_key": "0",
-    }
-    write_matrix(folder / "part.parquet", wells, {"embedding": values}, meta | {"columns": columns})
+    meta = asdict(part("P1")) | {"plate_key": "0", "columns": columns}
+    write_matrix(folder / "part.parquet", wells, {"embedding": values}, meta)
     with pytest.raises(StoreError, match="plate key 0"):
         read(store, part("P1"))
 
