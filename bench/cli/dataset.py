@@ -77,8 +77,9 @@ def show(folder: Folder = None, dataset: Option = None, as_json: Json = False) -
             cells = (layer[c] for c in ("name", "kind", "scale", "key", "join", "units", "readouts"))
             table.add_row(*(_escape(c) for c in cells))
         say(table)
-        for sentence in (s for layer in facts["layers"] for s in layer["unmatched"]):
-            say(sentence, markup=False)
+        for layer in facts["layers"]:
+            for sentence in layer["notes"]:
+                say(f"{layer['name']}: {sentence}", markup=False)
     for name in facts["features"]:
         say(f"profiles: {name}", markup=False)
 
@@ -212,11 +213,17 @@ def _escape(text: Any) -> str:
 
 def _facts(dataset: Dataset) -> dict[str, Any]:
     from bench.datasets import join_with_report
+    from bench.errors import DatasetError
 
     negative = dataset.wells["Metadata_pert_type"] == "negcon"
     layers = []
     for layer in dataset.layers:
-        data, report = join_with_report(dataset, layer, dataset.wells)
+        units, readouts = 0, 0
+        try:
+            data, report = join_with_report(dataset, layer, dataset.wells)
+            units, readouts, said = report.units, len(data.readouts), report.sentences()[1:]
+        except DatasetError as error:
+            said = [str(error)]
         layers.append(
             {
                 "name": layer.name,
@@ -224,9 +231,9 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
                 "scale": layer.scale,
                 "key": " + ".join(c.removeprefix("Metadata_") for c in layer.key),
                 "join": f"{layer.join}, {layer.dose_rule}",
-                "units": report.units,
-                "readouts": len(data.readouts),
-                "unmatched": report.sentences()[1:],
+                "units": units,
+                "readouts": readouts,
+                "notes": said,
             }
         )
     return {

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 INCHIKEY = "Metadata_InChIKey"
 NEGATIVE = "negcon"
 _INCHIKEY = re.compile(r"([A-Z]{14})-[A-Z]{10}-[A-Z]")
+_BLOCK = re.compile(r"([A-Z]{14})")
 
 
 def identities(wells: pd.DataFrame, perturbation: str) -> list[str]:
     """Return one name per row of ``wells``.
 
-    It is the first block of the InChIKey where ``Metadata_InChIKey`` (or the perturbation column itself)
-    holds one, so that two salts or two vendors' names of one compound stay together; else the value of
-    the ``perturbation`` column; a negative control without a name is ``negcon``; otherwise ``""``.
+    It is the first block of the InChIKey where ``Metadata_InChIKey`` holds a key or its first block, or the
+    ``perturbation`` column a key, so that two salts or two vendors' names of one compound stay together;
+    else the value of the ``perturbation`` column; a negative control without a name is ``negcon``;
+    otherwise ``""``.
     """
     keys = wells[INCHIKEY] if INCHIKEY in wells.columns else [""] * len(wells)
     types = wells[PERT_TYPE] if PERT_TYPE in wells.columns else [""] * len(wells)
@@ -28,7 +30,7 @@ def identities(wells: pd.DataFrame, perturbation: str) -> list[str]:
 
 
 def _identity(name: str, inchikey: str, pert_type: str) -> str:
-    match = _INCHIKEY.fullmatch(inchikey) or _INCHIKEY.fullmatch(name)
+    match = _INCHIKEY.fullmatch(inchikey) or _BLOCK.fullmatch(inchikey) or _INCHIKEY.fullmatch(name)
     if match:
         return match[1]
     return name or (NEGATIVE if pert_type == NEGATIVE else "")

@@ -40,8 +40,10 @@ def check_wells(dataset: Dataset) -> list[Finding]:
         remedy = f"check {dataset.perturbation} and {PERT_TYPE}; two are the least that can be compared"
         out.append(finding("error", "few-perturbations", file, what, remedy))
     if not negative.any():
-        remedy = f"mark them negcon in {PERT_TYPE}; without them features cannot be normalised per plate"
-        out.append(finding("warning", "no-negative-controls", file, "no negative control", remedy))
+        seen = shorten(sorted(set(wells[PERT_TYPE])), 5)
+        what = f"no negative control; {PERT_TYPE} says {seen}"
+        remedy = "mark them negcon; without them features cannot be normalised per plate"
+        out.append(finding("warning", "no-negative-controls", file, what, remedy))
     both = np.flatnonzero(np.isin(names, list(set(names[treated]) & set(names[negative]))))
     if both.size:
         what = f"{shorten(sorted(set(names[both]), key=natural))} is both treated and a negative control"
