@@ -12,8 +12,8 @@ sort. Resampling and averaging are one fixed linear map per object, a short list
 
 References
 ----------
-.. [1] Najman L, Couprie M (2006). Building the component tree in quasi-linear time. IEEE Transactions on Image
-   Processing 15(11), 3531-3539.
+.. [1] Najman L, Couprie M (2006). Building the component tree in quasi-linear time. IEEE Transactions on
+   Image Processing 15(11), 3531-3539.
 """
 
 from __future__ import annotations
