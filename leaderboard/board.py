@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MISSING = float("nan")
+FLIPPED = {"better": "worse", "worse": "better", "tied": "tied", "undecided": "undecided"}
+"""The verdict on the second of a pair."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ class Leaderboard:
     ----------
     boards
         One per dataset, version, layer, task, protocol and fold table, in order of first appearance.
-    notes
+    separations
         One sentence per further board: why its runs are not ranked with an earlier one's.
 
     Raises
@@ -104,7 +106,7 @@ class Leaderboard:
             seen.add(entry.run)
             groups.setdefault(tuple(str(getattr(entry, name)) for name in BOARD_KEY), []).append(entry)
         self.boards = [make_board(group, rules) for group in groups.values()]
-        self.notes = _separations([group[0] for group in groups.values()])
+        self.separations = _separations([group[0] for group in groups.values()])
 
 
 def make_board(entries: Sequence[Entry], rules: Rules) -> Board:
@@ -112,12 +114,7 @@ def make_board(entries: Sequence[Entry], rules: Rules) -> Board:
     panel = common_panel(entries)
     placed = sorted(
         standings(entries, panel),
-        key=lambda s: (
-            -np.nan_to_num(s.summands.skill, nan=-np.inf),
-            s.entry.label,
-            s.entry.head,
-            s.entry.run,
-        ),
+        key=_by_skill,
     )
     ranked = [standing for standing in placed if not standing.unranked]
     margin = entries[0].margin
@@ -143,6 +140,11 @@ def make_board(entries: Sequence[Entry], rules: Rules) -> Board:
         banner=words.banner(entries),
         rules=rules,
     )
+
+
+def _by_skill(standing: Standing) -> tuple[float, str, str, str]:
+    entry = standing.entry
+    return -np.nan_to_num(standing.summands.skill, nan=-np.inf), entry.label, entry.head, entry.run
 
 
 def _decide_pairs(placed: Sequence[Standing], rules: Rules) -> dict[tuple[str, str], Decision]:
@@ -215,10 +217,6 @@ def _rows(
     frame = pd.DataFrame(rows)
     whole = ["rank", "rank_low", "rank_high", "predictable", "predictable_permuted", "beyond_controls"]
     return frame.astype(dict.fromkeys(whole, "Int64"))
-
-
-FLIPPED = {"better": "worse", "worse": "better", "tied": "tied", "undecided": "undecided"}
-"""The verdict on the second of a pair."""
 
 
 def _pairs(

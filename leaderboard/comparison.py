@@ -89,7 +89,12 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
     left = summands(both.ea, both.e0a, both.folds)
     right = summands(both.eb, both.e0b, both.folds)
     test = against_entry(both.ea, both.eb, both.folds, left.defined & right.defined, rules)
-    better, worse = test.significant(rules.q), (test.q < rules.q) & (test.effect < 0)
+    found = test.q < rules.q
+    verdict = np.select(
+        [np.isnan(test.q), found & (test.effect > 0), found & (test.effect < 0)],
+        ["undecided", "better", "worse"],
+        "tied",
+    )
     table = pd.DataFrame(
         {
             "readout": both.readouts,
@@ -98,15 +103,19 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
             "difference": left.skill_by_readout - right.skill_by_readout,
             "p": test.p,
             "q": test.q,
-            "verdict": np.where(
-                np.isnan(test.q), "undecided", np.select([better, worse], ["better", "worse"], "tied")
-            ),
+            "verdict": verdict,
         }
     )
     return Comparison(
         a=a.label,
         b=b.label,
-        overall=decide(left, right, margin=a.margin, level=rules.level, measured=a.variance_measured),
+        overall=decide(
+            left,
+            right,
+            margin=a.margin,
+            level=rules.level,
+            measured=a.variance_measured and b.variance_measured,
+        ),
         skill_a=left.skill,
         skill_b=right.skill,
         readouts=table,

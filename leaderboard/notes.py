@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leaderboard.readouts import controls_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -86,7 +88,7 @@ def _tie_groups(ranked: pd.DataFrame, label: dict[str, str]) -> list[str]:
 
 
 def _effective(rows: pd.DataFrame, rules: Rules) -> list[str]:
-    known = rows[rows["skill"].notna()]
+    known = rows[rows["skill"].notna() & (rows["coverage"] >= 1)]
     if known.empty:
         return []
     effective, number = known["effective_perturbations"].min(), int(known["perturbations"].max())
@@ -117,10 +119,11 @@ def _controls(placed: Sequence[Standing], pairs: pd.DataFrame, label: dict[str, 
         sentences.append(
             "No control stands on this board: a skill may be cell count or plate position alone."
         )
-    for entry in ranked:
-        rivals = [s.entry for s in placed if s.entry.role in ("control", "floor") and s.comparable]
-        same_head = [r for r in rivals if r.role == "floor" or r.head == entry.head]
-        unbeaten = [r for r in same_head if (entry.run, r.run) not in better]
+    floors = [s for s in placed if s.entry.role == "floor" and s.comparable]
+    for standing in (s for s in placed if not s.unranked):
+        entry = standing.entry
+        rivals = [s.entry for s in (*controls_of(standing, placed), *floors)]
+        unbeaten = [r for r in rivals if (entry.run, r.run) not in better]
         if not unbeaten:
             continue
         verdict = "nothing shown beyond them"

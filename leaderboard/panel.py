@@ -29,8 +29,6 @@ class Standing:
         The run, restricted to the board's readouts where it has more.
     summands
         Its skill and losses over those readouts.
-    missing
-        Readouts with at least one cell that the floor has an error for and the run has none.
     unranked
         Why the run is shown but not ranked; empty for a ranked entrant.
     cells
@@ -42,7 +40,6 @@ class Standing:
 
     entry: Entry
     summands: Summands
-    missing: int
     unranked: str
     cells: bytes
     comparable: bool
@@ -124,9 +121,9 @@ def _place(entry: Entry, panel: tuple[str, ...]) -> Standing:
     elif entry.coverage < 1:
         reason = f"it was partly run ({100 * entry.coverage:.3g} % of the units)"
     elif missing:
-        reason = f"it has no prediction for values of {missing} of {len(panel)} readouts"
+        reason = f"it has no finite prediction for values of {missing} of {len(panel)} readouts"
     comparable = not reason or reason in ("control", "floor", "ceiling")
-    return Standing(entry, values, missing, reason, _fingerprint(entry, seen), comparable)
+    return Standing(entry, values, reason, _fingerprint(entry, seen), comparable)
 
 
 def _fingerprint(entry: Entry, seen: NDArray[np.bool_]) -> bytes:

@@ -79,6 +79,7 @@ class ReadoutTests:
             nothing = np.full(len(readouts), np.nan)
             test = self.floor.get(run, PerReadout(nothing, nothing, nothing))
             has_controls = run in self.controls and readouts == panel
+            beyond = self.beyond(run) if has_controls else np.zeros(len(readouts), dtype=bool)
             parts.append(
                 pd.DataFrame(
                     {
@@ -89,9 +90,7 @@ class ReadoutTests:
                         "q": test.q,
                         "predictable": test.significant(self.q),
                         "q_controls": self.controls[run] if has_controls else nothing,
-                        "beyond_controls": self.beyond(run)
-                        if has_controls
-                        else np.zeros(len(readouts), bool),
+                        "beyond_controls": beyond,
                     }
                 )
             )

@@ -13,15 +13,6 @@ if TYPE_CHECKING:
 
     from leaderboard.rules import Rules
 
-ROLE_MARKS = {
-    "entrant": "",
-    "control": "control",
-    "ceiling": "ceiling",
-    "floor": "floor",
-    "permuted": "permuted",
-}
-
-
 NAME = "Entrant"
 """Heading of the one column that may wrap: a number that is cut says something else."""
 LEAST_NAME, GOOD_NAME = 16, 28

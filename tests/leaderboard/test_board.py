@@ -106,6 +106,11 @@ def test_an_entrant_that_does_not_beat_cell_count_has_shown_nothing_beyond_it(sm
     assert not any(note.startswith("mae[") and "does not beat" in note for note in notes)
 
 
+def test_controls_of_another_head_are_held_against_an_entrant_that_has_none_of_its_own(small_screen):
+    weak = replace(by_name(small_screen, "cell-count"), run="weak", label="weak", role="entrant", head="knn")
+    assert any(note.startswith("weak does not beat cell-count") for note in only([*small_screen, weak]).notes)
+
+
 def test_controls_floor_and_ceiling_are_compared_but_not_ranked(board):
     others = board.rows[board.rows["role"] != "entrant"]
     assert others["rank"].isna().all()
@@ -122,8 +127,8 @@ def test_runs_of_other_protocols_or_versions_are_never_ranked_together(small_scr
     third = replace(small_screen[0], run="r3", dataset_version="2")
     found = Leaderboard([*small_screen, other, third], RULES)
     assert [len(board.rows) for board in found.boards] == [8, 1, 1]
-    assert "protocol differs (nested-cv and random-wells)" in found.notes[0]
-    assert "version of the dataset differs (1 and 2)" in found.notes[1]
+    assert "protocol differs (nested-cv and random-wells)" in found.separations[0]
+    assert "version of the dataset differs (1 and 2)" in found.separations[1]
     assert "OPTIMISTIC PROTOCOL (random-wells)" in found.boards[1].banner
     assert found.boards[0].banner == ""
 
@@ -144,7 +149,7 @@ def test_missing_predictions_do_not_make_an_entrant_better(small_screen):
     picky = replace(entry, run="picky", label="picky", e=e)
     board = only([*small_screen, picky])
     assert row(board, "picky")["skill"] > row(board, "stains")["skill"]
-    assert row(board, "picky")["unranked"] == "it has no prediction for values of 15 of 30 readouts"
+    assert row(board, "picky")["unranked"] == "it has no finite prediction for values of 15 of 30 readouts"
 
 
 def test_a_run_without_any_score_is_shown_last_with_its_reason(small_screen):
@@ -171,7 +176,7 @@ def test_one_entrant_alone_has_an_interval_and_no_opponent(small_screen):
 
 def test_no_runs_are_said_to_be_none():
     found = Leaderboard([])
-    assert (found.boards, found.notes) == ([], ["There is no run to show."])
+    assert (found.boards, found.separations) == ([], ["There is no run to show."])
 
 
 def test_a_run_that_lacks_readouts_is_not_ranked_and_one_with_more_is_cut(small_screen, make_entry):
