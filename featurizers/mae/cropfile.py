@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featurizers.base import FeaturizerError, FieldSource, Progress
+from featurizers.base import FeaturizerError, FieldSource, Progress, silent
 from featurizers.mae.config import MaeConfig
 from featurizers.mae.pixels import Statistics, cut_cells
 
@@ -35,23 +35,26 @@ class CropFile:
     pixels: NDArray[np.float32]
     inside: NDArray[np.bool_]
 
-    def statistics(self) -> Statistics:
+    def statistics(self, report: Callable[[Progress], None] = silent) -> Statistics:
         """Return mean and population standard deviation per channel over all object pixels, in float64."""
         channels = self.pixels.shape[1]
-        count, total = 0, np.zeros(channels)
-        for pixels, inside in self._pieces():
-            count += int(inside.sum())
-            total += np.einsum("ncij,nij->c", pixels, inside)
+        total, squares = np.zeros(channels), np.zeros(channels)
+        count = done = 0
+        for pixels in self._object_pixels():
+            count += pixels.shape[1]
+            total += pixels.sum(axis=1)
         mean = total / count
-        squares = np.zeros(channels)
-        for pixels, inside in self._pieces():
-            squares += np.einsum("ncij,nij->c", (pixels - mean[:, None, None]) ** 2, inside)
+        for pixels in self._object_pixels():
+            squares += ((pixels - mean[:, None]) ** 2).sum(axis=1)
+            done += pixels.shape[1]
+            report(Progress("pixel statistics", done, count))
         return Statistics(mean.astype(np.float32), np.sqrt(squares / count).astype(np.float32))
 
-    def _pieces(self) -> Any:
-        for start in range(0, len(self.pixels), 256):
-            piece = slice(start, start + 256)
-            yield self.pixels[piece].astype(np.float64), self.inside[piece].astype(np.float64)
+    def _object_pixels(self) -> Iterator[NDArray[np.float64]]:
+        """Yield the object pixels (C, pixels) of 64 crops at a time."""
+        for start in range(0, len(self.pixels), 64):
+            piece = slice(start, start + 64)
+            yield self.pixels[piece].swapaxes(0, 1)[:, self.inside[piece]].astype(np.float64)
 
 
 def collect(

@@ -120,10 +120,7 @@ class Mae(Featurizer):
         from featurizers.mae.weights import write_json, write_tensors
 
         model = self._fitted()
-        statistics = self._statistics
-        scaling = None
-        if statistics is not None:
-            scaling = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
+        scaling = None if self._statistics is None else self._statistics.as_json()
         write_tensors(folder / "weights.safetensors", model.state_dict())
         write_json(
             folder / "mae.json",
@@ -143,23 +140,18 @@ class Mae(Featurizer):
         FeaturizerError
             When a file is missing or damaged, or at the first setting, tensor name or shape that differs.
         """
-        from featurizers.mae.weights import read_json
+        from featurizers.mae.model import MaskedAutoencoder
+        from featurizers.mae.pixels import Statistics
+        from featurizers.mae.schedule import stream
+        from featurizers.mae.weights import read_json, read_tensors
 
         state = read_json(folder / "mae.json")
         self._check(folder / "mae.json", state)
-        channels = tuple(state["channels"])
-        self._model, self._statistics = self._read(folder, state)
-        self._channels = channels
-
-    def _read(self, folder: Path, state: dict[str, Any]) -> tuple[MaskedAutoencoder, Statistics | None]:
-        from featurizers.mae.model import MaskedAutoencoder
-        from featurizers.mae.schedule import stream
-        from featurizers.mae.train import statistics_from
-        from featurizers.mae.weights import read_tensors
-
         model = MaskedAutoencoder(self.config, len(state["channels"]), stream(0, "weights", 0)).eval()
         model.load_state_dict(read_tensors(folder / "weights.safetensors", model.state_dict()), strict=True)
-        return model, statistics_from(state["statistics"])
+        scaling = state["statistics"]
+        self._model, self._channels = model, tuple(state["channels"])
+        self._statistics = None if scaling is None else Statistics.from_json(scaling)
 
     def _check(self, path: Path, state: dict[str, Any]) -> None:
         missing = {"schema_version", "config", "channels", "statistics"} - state.keys()
@@ -174,6 +166,11 @@ class Mae(Featurizer):
                     "use that setting or fit again"
                 )
                 raise FeaturizerError(msg)
+        scaling = state["statistics"]
+        lengths = {len(state["channels"])} | {len(values) for values in (scaling or {}).values()}
+        if (scaling is None) != (self.config.standardise != "dataset") or len(lengths) > 1:
+            msg = f"{path}: statistics are not one mean and one std per channel; fit again"
+            raise FeaturizerError(msg)
 
     def _fitted(self) -> MaskedAutoencoder:
         if self._model is None:

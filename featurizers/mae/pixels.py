@@ -15,6 +15,8 @@ from featurizers.crops import Crops, checked_pixels, cut
 from featurizers.mae.config import MaeConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
 
@@ -24,6 +26,15 @@ class Statistics:
 
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+
+    def as_json(self) -> dict[str, list[float]]:
+        """Return plain lists; a float32 survives the way through JSON exactly."""
+        return {"mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Sequence[float]]) -> Statistics:
+        """Undo :meth:`as_json`."""
+        return cls(np.array(value["mean"], np.float32), np.array(value["std"], np.float32))
 
 
 def cut_cells(field: Field, config: MaeConfig) -> Crops:

@@ -72,7 +72,7 @@ def train(
     if step < config.steps:
         crops = collect(fields, config, context.seed, folder, report)
         if statistics is None and config.standardise == "dataset":
-            statistics = crops.statistics()
+            statistics = crops.statistics(report)
         saved = started = time.monotonic()
         first = step
         while step < config.steps:
@@ -166,9 +166,7 @@ class _Run:
 
     def checkpoint(self, step: int, statistics: Statistics | None, made_as: dict[str, Any]) -> None:
         """Write everything a resumed training needs."""
-        scaling = None
-        if statistics is not None:
-            scaling = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
+        scaling = None if statistics is None else statistics.as_json()
         write_checkpoint(
             self.folder,
             step,
@@ -192,19 +190,11 @@ class _Run:
         momenta = read_tensors(found[-1] / "optimiser.safetensors", named)
         for name, parameter in named.items():
             self.optimiser.state[parameter]["exp_avg"] = momenta[name].to(device)
-        return int(state["step"]), statistics_from(state["statistics"])
+        scaling = state["statistics"]
+        return int(state["step"]), None if scaling is None else Statistics.from_json(scaling)
 
     def _momenta(self) -> dict[str, Tensor]:
         return {name: self.optimiser.state[p]["exp_avg"] for name, p in self.model.named_parameters()}
-
-
-def statistics_from(scaling: dict[str, list[float]] | None) -> Statistics | None:
-    """Return the statistics that a JSON state holds; a float32 survives the way through JSON exactly."""
-    import numpy as np
-
-    if scaling is None:
-        return None
-    return Statistics(np.array(scaling["mean"], np.float32), np.array(scaling["std"], np.float32))
 
 
 def _throttled(report: Callable[[Progress], None]) -> Callable[[Progress], None]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -131,9 +132,19 @@ def test_damaged_weights_are_refused_and_leave_the_featurizer_unfitted(fitted, s
 def test_weights_for_other_channels_are_refused(fitted, tmp_path):
     folder = saved(fitted, tmp_path / "weights")
     settings = folder / "mae.json"
-    settings.write_text(settings.read_text().replace('"ER"', '"ER",\n  "RNA"'))
+    state = json.loads(settings.read_text())
+    three = {name: [1.0, 1.0, 1.0] for name in ("mean", "std")}
+    settings.write_text(json.dumps({**state, "channels": ["DNA", "ER", "RNA"], "statistics": three}))
     with pytest.raises(FeaturizerError, match=r"encoder.embed.weight.*number of channels|predict.*channels"):
         Mae(fitted.config).load(folder)
+
+
+@pytest.mark.parametrize("scaling", [None, {"mean": [1.0], "std": [1.0]}])
+def test_pixel_statistics_that_do_not_fit_the_channels_are_refused(fitted, tmp_path, scaling):
+    settings = saved(fitted, tmp_path / "weights") / "mae.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "statistics": scaling}))
+    with pytest.raises(FeaturizerError, match="one mean and one std per channel"):
+        Mae(fitted.config).load(settings.parent)
 
 
 def test_fields_with_other_channels_are_refused(fitted, source):
