@@ -63,7 +63,7 @@ class MaeConfig:
         LayerNorm, as mean over patch tokens (``"avg"``) or the class token (``"cls"``).
     """
 
-    crop: int = 40
+    crop: int = 32
     scale: float = 1.0
     mask: MaskName = "cells"
     background: Background = "zero"
@@ -71,7 +71,7 @@ class MaeConfig:
     standardise: Standardise = "dataset"
     augment: Augment = "dihedral"
 
-    patch: int = 5
+    patch: int = 4
     dim: int = 128
     depth: int = 4
     heads: int = 4
@@ -89,7 +89,7 @@ class MaeConfig:
     fourier_norm: FourierNorm = "backward"
     loss_on: LossOn = "masked-tokens"
 
-    steps: int = 600
+    steps: int = 400
     batch: int = 128
     micro_batch: int = 0
     crops_per_field: int = 0

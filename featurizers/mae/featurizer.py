@@ -56,7 +56,7 @@ class Mae(Featurizer):
         ),
         licence="BSD-3-Clause",
         channel_rule="any number of channels, mixed in one patch embedding; fixed by the training data",
-        input_size="single-cell crops, 40 px (tiny) to 224 px (poster)",
+        input_size="single-cell crops, 32 px (tiny) to 224 px (poster)",
         trained_on="the crops of the data set itself, without labels",
         needs=("pixels", "objects"),
         fit_scope="transductive",
