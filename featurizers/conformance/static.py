@@ -76,7 +76,7 @@ def config(subject: Subject) -> str:
             raise Violation(f"Config.{entry.name} has no default; give it one")
     for entry in dataclasses.fields(found):
         _check_plain(f"Config.{entry.name}", getattr(found(), entry.name))
-    return f"{len(dataclasses.fields(found))} settings"
+    return ", ".join(entry.name for entry in dataclasses.fields(found)) or "no settings"
 
 
 def _check_plain(name: str, value: Any) -> None:
@@ -138,7 +138,7 @@ def cheap_import(subject: Subject) -> str:
 
 def columns(subject: Subject) -> str:
     """Column names are distinct texts, the same on every call, as many as the embedding is wide."""
-    widths = []
+    widths: dict[int, int] = {}
     featurizer = subject.ready
     for channels in subject.channel_sets:
         names = _columns_or_refusal(featurizer, subject, channels)
@@ -160,8 +160,8 @@ def columns(subject: Subject) -> str:
                 f"columns returns {len(names)} names and embed {width} columns for "
                 f"{len(channels)} channels; return one name per column"
             )
-        widths.append(f"{width} of {len(channels)}")
-    return f"{', '.join(widths)} channels"
+        widths[len(channels)] = width
+    return ", ".join(f"{width} of {count}" for count, width in widths.items()) + " channels"
 
 
 def _columns_or_refusal(featurizer: Featurizer, subject: Subject, channels: Any) -> Any:
