@@ -138,12 +138,13 @@ def aligned(a: Entry, b: Entry) -> Aligned:
     """Restrict two runs to the readouts, perturbations, repeats and cells that both have.
 
     Errors are kept where both runs and the floor have one and are NaN elsewhere, so that both skills are over
-    the same cells.
+    the same cells. Where the floor's errors differ, the runs predicted other rows of a perturbation: such a
+    cell is not shared.
 
     Raises
     ------
     BoardError
-        When nothing is shared, folds contradict each other, or the runs were scored against different floors.
+        When nothing is shared, folds contradict each other, or the floors differ in most cells.
     """
     readouts = _common(a.readouts, b.readouts)
     perturbations = _common(a.perturbations, b.perturbations)
@@ -159,14 +160,15 @@ def aligned(a: Entry, b: Entry) -> Aligned:
             "rerun one of them with the stored folds."
         )
     known = np.isfinite(ea) & np.isfinite(eb) & np.isfinite(e0a) & np.isfinite(e0b) & tested[:, :, None]
-    if not np.allclose(e0a[known], e0b[known], rtol=1e-3, atol=1e-6):
+    same_floor = known & np.isclose(e0a, e0b, rtol=1e-3, atol=1e-6)
+    if 2 * same_floor.sum() < known.sum():
         raise BoardError(
             f"{a.label!r} and {b.label!r} were scored against different floors, so their readouts or their "
             "training rows are not the same; rerun one of them."
         )
     return Aligned(
-        ea=_only(ea, known),
-        eb=_only(eb, known),
+        ea=_only(ea, same_floor),
+        eb=_only(eb, same_floor),
         e0a=e0a,
         e0b=e0b,
         folds=np.where(tested, fa, -1).astype(np.int64),

@@ -81,7 +81,9 @@ def standings(entries: Sequence[Entry], panel: tuple[str, ...]) -> list[Standing
     A mean over other readouts or other cells is another quantity: a run that lacks readouts of the panel, or
     predictions for values under test, is shown with its reason and not ranked.
     """
-    placed = [_place(entry, panel) for entry in entries]
+    cut = [_restrict(entry, panel) for entry in entries]
+    observed = _observed(cut, panel)
+    placed = [_place(entry, panel, observed) for entry in cut]
     reference = next((standing for standing in placed if not standing.unranked), None)
     return [_against_reference(standing, reference) for standing in placed]
 
@@ -101,16 +103,36 @@ def shared(a: Standing, b: Standing) -> tuple[Summands, Summands]:
     return summands(both.ea, both.e0a, both.folds), summands(both.eb, both.e0b, both.folds)
 
 
-def _place(entry: Entry, panel: tuple[str, ...]) -> Standing:
+def _restrict(entry: Entry, panel: tuple[str, ...]) -> Entry:
+    """Cut a run that has all of the panel to it; leave one that lacks some as it is."""
+    if entry.readouts == panel or not set(panel) <= set(entry.readouts):
+        return entry
+    index = {name: column for column, name in enumerate(entry.readouts)}
+    columns = [index[name] for name in panel]
+    return replace(entry, e=entry.e[:, :, columns], e0=entry.e0[:, :, columns], readouts=panel)
+
+
+def _observed(entries: Sequence[Entry], panel: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Cells (R, P, T) that have a value in any run: what a run without a prediction there has left out.
+
+    Permuted runs have their missing values elsewhere and do not count.
+    """
+    whole = [entry for entry in entries if entry.readouts == panel]
+    repeats = max(len(entry.folds) for entry in whole)
+    seen = np.zeros((repeats, *whole[0].e.shape[1:]), dtype=bool)
+    for entry in whole:
+        if entry.role != "permuted" and entry.perturbations == whole[0].perturbations:
+            seen[: len(entry.folds)] |= np.isfinite(entry.e0) & (entry.folds >= 0)[:, :, None]
+    return seen
+
+
+def _place(entry: Entry, panel: tuple[str, ...], observed: NDArray[np.bool_]) -> Standing:
     lacking = len(set(panel) - set(entry.readouts))
-    if not lacking and entry.readouts != panel:
-        index = {name: column for column, name in enumerate(entry.readouts)}
-        columns = [index[name] for name in panel]
-        entry = replace(entry, e=entry.e[:, :, columns], e0=entry.e0[:, :, columns], readouts=panel)
     values = summands(entry.e, entry.e0, entry.folds)
-    due = np.isfinite(entry.e0) & (entry.folds >= 0)[:, :, None]
-    seen = due & np.isfinite(entry.e)
-    missing = int((due & ~seen).any(axis=(0, 1)).sum())
+    tested = (entry.folds >= 0)[:, :, None]
+    seen = np.isfinite(entry.e) & np.isfinite(entry.e0) & tested
+    expected = observed[: len(seen)] if seen.shape[1:] == observed.shape[1:] else np.isfinite(entry.e0)
+    missing = int((expected & tested & ~seen).any(axis=(0, 1)).sum())
     reason = ""
     if np.isnan(values.skill):
         reason = "no readout has a defined score"

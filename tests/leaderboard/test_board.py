@@ -152,6 +152,37 @@ def test_missing_predictions_do_not_make_an_entrant_better(small_screen):
     assert row(board, "picky")["unranked"] == "it has no finite prediction for values of 15 of 30 readouts"
 
 
+def test_leaving_the_floor_out_too_does_not_hide_missing_predictions(small_screen):
+    entry = by_name(small_screen, "stains")
+    e, e0 = entry.e.copy(), entry.e0.copy()
+    e[:, :, 15:], e0[:, :, 15:] = np.nan, np.nan
+    board = only([*small_screen, replace(entry, run="picky", label="picky", e=e, e0=e0)])
+    assert row(board, "picky")["unranked"] == "it has no finite prediction for values of 15 of 30 readouts"
+
+
+def test_a_control_with_a_gap_is_compared_over_the_rest(small_screen):
+    gapped = []
+    for entry in small_screen:
+        if entry.name == "cell-count":
+            e, e0 = entry.e.copy(), entry.e0.copy()
+            e[:, 3], e0[:, 3] = np.nan, np.nan
+            e0[:, 4] *= 1.5  # one of its wells has no cells: other rows of the perturbation
+            entry = replace(entry, e=e, e0=e0)
+        gapped.append(entry)
+    board = only(gapped)
+    pair = board.pairs[
+        (board.pairs["a"] == by_name(gapped, "mae").run) & (board.pairs["b"] == "run-cell-count")
+    ]
+    mae = by_name(gapped, "mae")
+    rest = [i for i in range(120) if i not in (3, 4)]
+    skills = [
+        summands(entry.e[:, rest], entry.e0[:, rest], entry.folds[:, rest]).skill
+        for entry in (mae, by_name(gapped, "cell-count"))
+    ]
+    assert pair.iloc[0]["difference"] == pytest.approx(skills[0] - skills[1])
+    assert row(board, "mae[")["beyond_controls"] > 0
+
+
 def test_a_run_without_any_score_is_shown_last_with_its_reason(small_screen):
     broken = replace(small_screen[0], run="nan", label="broken", e=np.full_like(small_screen[0].e, np.nan))
     board = only([*small_screen, broken])
