@@ -127,7 +127,7 @@ def _shared_wells(data: TaskData, folds: pd.DataFrame) -> Finding | None:
         "banner",
         "well-shared",
         f"{len(shared)} wells belong to units of perturbations in different folds (first: "
-        f"well {place or shared[0]}): their images would be trained on and tested; give each well one perturbation",
+        f"well {place or shared[0]}): they would be trained on and tested; give each well one perturbation",
         float(len(shared)),
     )
 

@@ -173,13 +173,14 @@ def _fit(
     for name in np.unique(stratum[test]):
         rows = train[(stratum[train] == name) & present[train]]
         own = np.flatnonzero((stratum[test] == name) & present[test])
-        if rows.size == 0 or own.size == 0:
+        if rows.size == 0:
             continue
         Z = normalise.standardise(units, rows)
         y = data.Y[rows]
         mask = ~np.isnan(y)
         model = build(head, protocol).fit(Z[rows], y, mask, groups[rows])
-        fitted.prediction[own] = model.predict(Z[test[own]])
+        if own.size:
+            fitted.prediction[own] = model.predict(Z[test[own]])
         fitted.loss += _relative(model.inner_loss_, y, mask)
         suffix = "" if name == "all" else f"[{name}]"
         fitted.chosen |= {key + suffix: value for key, value in model.chosen_.items()}

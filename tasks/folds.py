@@ -129,7 +129,7 @@ def _check(
         if smallest >= need and not empty:
             continue
         what = "perturbations" if protocol.split == "grouped" else "units"
-        where = "" if name == "all" else f" in stratum {name!r}"
+        where = "" if name == "all" else f" in stratum {str(name)!r}"
         raise TaskError(
             f"layer {data.layer!r} has {total} {what}{where}, too few for {protocol.name!r}: "
             f"{protocol.outer_folds} outer folds leave {smallest} to train on, and "

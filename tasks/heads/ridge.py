@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from tasks.protocol import Protocol
 
 
+TIES = 1e-5
+"""Inner losses within this share of the smallest are equal: float32 products cannot tell them apart."""
+
+
 @dataclass(frozen=True)
 class RidgeConfig:
     """Settings of :class:`Ridge`.
@@ -153,8 +157,8 @@ class Ridge(Head):
         if len(present) > 1:
             for k in present:
                 self._add_inner_loss(loss, X, Y, np.flatnonzero(rows), columns, fold == k)
-            last_first = loss[::-1]
-            best = len(self.penalties_) - 1 - np.argmin(last_first, axis=0)
+            equal = loss <= loss.min(axis=0) * (1.0 + TIES)
+            best = len(self.penalties_) - 1 - np.argmax(equal[::-1], axis=0)
             self.inner_loss_[columns] = loss[best, np.arange(len(columns))]
             self.chosen_["alpha"][columns] = self.penalties_[best]
         basis = _decompose(X)
