@@ -157,7 +157,10 @@ def from_regex(
     say = ui.out().print
     say(f"{found.images} image planes and {found.wells} wells in {out}", markup=False)
     if found.unmatched:
-        say(f"{len(found.unmatched)} files do not match: {shorten(found.unmatched, 5)}", markup=False)
+        say(
+            f"not matched: {_count(len(found.unmatched), 'file')}: {shorten(found.unmatched, 5)}",
+            markup=False,
+        )
     if found.wells_without_row:
         lonely = found.wells_without_row
         say(f"{len(lonely)} wells are not in the platemap: {shorten(lonely)}", markup=False)

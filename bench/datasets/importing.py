@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.datasets.load import load
+from bench.datasets.load import load, settings_file
 from bench.datasets.model import NONFINITE, Nonfinite, ProfileTable
 from bench.datasets.profiles import Profiles, read_table, record
 from bench.datasets.tables import PLATE, WELL, is_remote, natural, shorten
@@ -112,7 +112,7 @@ def import_profiles(
         "written": done.written,
         "dropped": dict(done.profiles.dropped),
         "unmatched": _unmatched(dataset, done.profiles),
-        "recorded": record(dataset.root, table),
+        "recorded": record(settings_file(root), table),
     }
 
 

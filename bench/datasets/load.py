@@ -51,8 +51,7 @@ def load(path: str | Path) -> Dataset:
     DatasetError
         Naming the file and key (all faults of ``dataset.toml`` at once) or the table and column.
     """
-    path = Path(path)
-    file = path if path.suffix == ".toml" else path / FILE
+    file = settings_file(path)
     settings = read_toml(file)
     root = file.parent.absolute()
     faults: list[str] = []
@@ -111,6 +110,12 @@ def load(path: str | Path) -> Dataset:
     )
 
 
+def settings_file(path: str | Path) -> Path:
+    """Return the ``dataset.toml`` of a folder; a path that ends in ``.toml`` is one itself."""
+    path = Path(path)
+    return path if path.suffix == ".toml" else path / FILE
+
+
 def _channel(section: Section) -> Channel:
     channel = Channel(section.text("name"), section.text("stain", ""), section.text("role", ""))
     section.finish()
@@ -154,6 +159,8 @@ def _layer(section: Section, root: Path) -> Layer:
             f"{section.where}: dose_rule = 'mean' averages wells, which join = 'broadcast' does not; "
             "use 'each' or 'top', or join = 'aggregate'"
         )
+    if layer.h5ad_layer and not layer.table.lower().endswith(".h5ad"):
+        section.faults.append(f"{section.where}: layer = {layer.h5ad_layer!r} is for .h5ad tables only")
     section.finish()
     return layer
 

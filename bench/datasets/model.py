@@ -91,8 +91,17 @@ class Layer:
             )
         if duplicates(names):
             raise DatasetError(f"layer {self.name!r} lists readouts twice: {shorten(duplicates(names))}")
-        values = pd.DataFrame({n: self._numbers(frame[n]) for n in names}, index=frame.index)
-        return pd.concat([frame[list(self.key)], values], axis=1)
+        plain = [n for n, d in zip(names, frame.dtypes[list(names)], strict=True) if d.kind in "biuf"]
+        values = np.empty((len(frame), len(names)), np.float32)
+        if len(plain) == len(names):
+            values[:] = frame[list(names)].to_numpy(np.float32)
+        else:
+            for column, name in enumerate(names):
+                values[:, column] = self._numbers(frame[name])
+        out: pd.DataFrame = pd.concat(
+            [frame[list(self.key)], pd.DataFrame(values, columns=list(names))], axis=1
+        )
+        return out
 
     def _numbers(self, column: pd.Series) -> Any:
         if column.dtype.kind in "biuf":

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ import pandas as pd
 
 from bench.datasets.load import with_plate_and_well
 from bench.datasets.model import NONFINITE, Nonfinite
-from bench.datasets.settings import FILE, quoted
+from bench.datasets.settings import quoted
 from bench.datasets.tables import PLATE, PREFIX, WELL, read_frame, shorten
 from bench.errors import DatasetError
 
@@ -127,8 +129,8 @@ def read_table(table: ProfileTable, perturbation: str) -> Profiles:
     )
 
 
-def record(root: Path, table: ProfileTable) -> bool:
-    """Append ``table`` to the dataset's ``[[features]]``, keeping the file's text as it is.
+def record(file: Path, table: ProfileTable) -> bool:
+    """Append ``table`` to the ``[[features]]`` of a ``dataset.toml``, leaving every byte of it as it is.
 
     Returns
     -------
@@ -141,8 +143,7 @@ def record(root: Path, table: ProfileTable) -> bool:
     """
     from bench.datasets.load import load
 
-    file = root / FILE
-    for known in load(root).features:
+    for known in load(file).features:
         if known.name == table.name:
             if known == table:
                 return False
@@ -150,7 +151,7 @@ def record(root: Path, table: ProfileTable) -> bool:
                 f"{file}: [[features]] {table.name!r} is {known.table}; "
                 "choose another --name or remove that entry"
             )
-    own = Path(table.table)
+    root, own = file.parent.absolute(), Path(table.table)
     path = own.relative_to(root).as_posix() if own.is_relative_to(root) else table.table
     lines = ["", "[[features]]", f"name = {quoted(table.name)}", f"table = {quoted(path)}"]
     if table.nonfinite != "refuse":
@@ -158,18 +159,23 @@ def record(root: Path, table: ProfileTable) -> bool:
     if table.rename:
         pairs = ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in table.rename.items())
         lines.append(f"rename = {{ {pairs} }}")
-    text = file.read_text(encoding="utf-8")
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    entry = "\n".join(lines) + "\n"
+    target = file.resolve()
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        draft.write_text(
-            text + ("" if text.endswith("\n") else "\n") + "\n".join(lines) + "\n", encoding="utf-8"
-        )
-        draft.replace(file)
+        old = target.read_bytes()
+        new = old + (b"" if old.endswith(b"\n") else b"\n") + entry.encode()
+        tomllib.loads(new.decode())
+        draft.write_bytes(new)
+        shutil.copymode(target, draft)
+        draft.replace(target)
+    except tomllib.TOMLDecodeError as error:
+        raise DatasetError(
+            f"{file}: {table.name!r} cannot be appended as [[features]] ({error}); add it by hand"
+        ) from error
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise DatasetError(
-            f"{file}: cannot be written ({error.strerror}); make the folder writable"
-        ) from error
+        raise DatasetError(f"{file}: cannot be written ({error.strerror}); make it writable") from error
     return True
 
 

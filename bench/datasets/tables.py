@@ -13,6 +13,7 @@ import math
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -263,7 +264,7 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(uri, kind)
             raise DatasetError(f"{self.uri}: no such file; correct the table's path in dataset.toml")
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError | ValueError | EOFError | KeyError | Warning):
+        if isinstance(error, OSError | ValueError | EOFError | KeyError | ImportError | Warning | zlib.error):
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DatasetError(
                 f"{self.uri}: cannot be read as {self.kind} ({reason}); write the file again"

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from bench.__main__ import main
+from bench.datasets import check, join, join_with_report, load
 
 DOCS = Path(__file__).parents[3] / "docs" / "datasets.md"
 
@@ -52,10 +55,6 @@ def test_the_worked_example_of_the_documentation_does_what_it_says(tmp_path, mon
 
 
 def test_the_dose_rules_of_the_documentation_are_those_of_the_join(tmp_path):
-    import numpy as np
-
-    from bench.datasets import join, load
-
     blocks = dict(fences(DOCS.read_text(encoding="utf-8")))
     for info, body in blocks.items():
         if "file=" in info:
@@ -117,6 +116,40 @@ def test_show_counts_what_is_there(small, capsys):
     assert (facts["layers"][0]["units"], facts["layers"][0]["readouts"]) == (6, 3)
 
 
+def test_the_regex_command_hands_every_option_on(tmp_path, capsys):
+    folder = tmp_path / "raw images"
+    folder.mkdir()
+    for well in ("1A", "2A", "3A"):
+        for channel in ("d0", "d1"):
+            pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+            tifffile.imwrite(folder / f"{well}-{channel}.tif", pixels)
+    (folder / "readme.txt").write_text("x")
+    (tmp_path / "map.tsv").write_text("well\tdrug\n1A\tnone\n2A\tx\n3A\ty\n")
+    (tmp_path / "counts.csv").write_text("Metadata_drug,n\nx,3\ny,4\n")
+    code = bench(
+        *("dataset", "from", "regex", folder, "--out", tmp_path / "set", "--name", "three"),
+        *("--pattern", r"^(?P<well>\d[A-H])-(?P<channel>\w+)\.tif", "--channels", "d0,d1", "--nucleus", "d1"),
+        *("--wells", tmp_path / "map.tsv", "--wells-as", "colrow", "--map", "well=Metadata_Well"),
+        *("--map", "drug=Metadata_drug", "--perturbation", "Metadata_drug", "--negative", "none"),
+        *("--readouts", tmp_path / "counts.csv", "--layer", "cells", "--kind", "abundance"),
+        *("--scale", "counts", "--key", "Metadata_drug", "--join", "broadcast", "--plate", "P7"),
+        *("--bit-depth", "8", "--imaging", "foreground"),
+    )
+    assert code == 0
+    said = capsys.readouterr().out
+    assert "6 image planes and 3 wells" in said
+    assert "1 file: readme.txt" in said
+    data = load(tmp_path / "set")
+    assert check(data) == []
+    assert (data.name, data.bit_depth, dict(data.imaging)) == ("three", 8, {"method": "foreground"})
+    assert [(c.name, c.role) for c in data.channels] == [("d0", ""), ("d1", "nucleus")]
+    assert data.wells["Metadata_Plate"].tolist() == ["P7"] * 3
+    assert data.wells["Metadata_pert_type"].tolist() == ["negcon", "trt", "trt"]
+    layer = data.layer("cells")
+    assert (layer.scale, layer.key, layer.join) == ("counts", ("Metadata_drug",), "broadcast")
+    assert join(data, layer, data.wells).Y[:, 0].tolist() == [3, 4]
+
+
 def test_a_wrong_dataset_is_one_sentence_and_exit_code_one(tmp_path, capsys):
     assert bench("dataset", "check", tmp_path / "nowhere") == 1
     said = capsys.readouterr().err
@@ -137,8 +170,6 @@ def test_the_commands_are_quick_to_import():
 
 @pytest.mark.realdata
 def test_the_gastruloid_plate_becomes_a_dataset_by_the_documented_command(realdata, tmp_path, monkeypatch):
-    from bench.datasets import join_with_report, load
-
     monkeypatch.chdir(tmp_path)
     Path("plate").symlink_to(realdata / "images_gastruloid_plate")
     body = next(body for info, body in fences(DOCS.read_text(encoding="utf-8")) if info == "sh gastruloids")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.datasets import Dataset, Layer, join, join_report, join_with_report
+from bench.datasets.identity import identities
 from bench.datasets.tables import natural
 from bench.errors import DatasetError
 
@@ -123,7 +124,7 @@ def screens(draw):
     return wells, frame, key, join_rule, dose_rule
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(screens())
 def test_a_join_equals_a_double_loop_over_rows_and_wells(tmp_path_factory, case):
     wells, frame, key, join_rule, dose_rule = case
@@ -225,6 +226,25 @@ def test_names_of_one_structure_are_one_perturbation(tmp_path):
     )
     task = join(data, layer, data.wells)
     assert sorted(task.groups) == ["BSYNRYMUTXBXSQ", "BSYNRYMUTXBXSQ", "other"]
+
+
+@pytest.mark.parametrize(
+    ("name", "inchikey", "pert_type", "expected"),
+    [
+        ("aspirin", "BSYNRYMUTXBXSQ-UHFFFAOYSA-N", "trt", "BSYNRYMUTXBXSQ"),
+        ("aspirin", "BSYNRYMUTXBXSQ", "trt", "BSYNRYMUTXBXSQ"),
+        ("BSYNRYMUTXBXSQ-UHFFFAOYSA-N", "", "trt", "BSYNRYMUTXBXSQ"),
+        ("PHOSPHORYLATED", "", "trt", "PHOSPHORYLATED"),
+        ("aspirin", "", "trt", "aspirin"),
+        ("", "", "negcon", "negcon"),
+        ("", "", "trt", ""),
+    ],
+)
+def test_the_perturbation_is_the_structure_where_known_else_the_name(name, inchikey, pert_type, expected):
+    wells = pd.DataFrame(
+        {"Metadata_Compound": [name], "Metadata_InChIKey": [inchikey], "Metadata_pert_type": [pert_type]}
+    )
+    assert identities(wells, "Metadata_Compound") == [expected]
 
 
 def test_a_corrected_platemap_wins_over_what_the_features_remember(tmp_path):

@@ -69,6 +69,7 @@ def test_every_fault_of_the_settings_is_named_at_once(small, edit):
         ("[wells]", "[walls]", r"\[wells\] is missing"),
         ('version = "1"', 'version = "1', "not valid TOML"),
         ("pixel_size_um = 0.65", "pixel_size_um = -1.0", "should be positive"),
+        ('scale = "log"', 'scale = "log"\nlayer = "raw"', "is for .h5ad tables only"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_with_its_key(small, edit, old, new, message):
@@ -103,6 +104,18 @@ def test_a_parquet_file_overwritten_with_zeros_is_one_sentence(small, edit):
     data = load(small)
     with pytest.raises(DatasetError, match=r"rna\.parquet: cannot be read as parquet"):
         data.layer("rna").read()
+
+
+def test_a_damaged_gzip_is_one_sentence(small, edit):
+    import gzip
+
+    packed = gzip.compress((small / "wells.csv").read_bytes())
+    for broken in (packed[:-20], packed[:30] + b"\xff" * 9 + packed[39:]):
+        (small / "wells.csv.gz").write_bytes(broken)
+        if "wells.csv.gz" not in (small / "dataset.toml").read_text():
+            edit("dataset.toml", "wells.csv", "wells.csv.gz")
+        with pytest.raises(DatasetError, match=r"wells\.csv\.gz: cannot be read as csv"):
+            load(small)
 
 
 def test_a_text_readout_is_named_with_its_row_and_can_be_excluded(small, edit):

@@ -122,6 +122,27 @@ def test_settings_of_an_import_are_recorded_and_used_again(small, tmp_path):
     assert store_profiles(Store(tmp_path / "store"), data, data.features[-1]).written == 0
 
 
+def test_recording_keeps_the_bytes_and_mode_of_the_settings(small, tmp_path):
+    file = small / "dataset.toml"
+    before = file.read_bytes().replace(b"\n", b"\r\n").rstrip()
+    file.write_bytes(before)
+    file.chmod(0o640)
+    import_profiles(str(small / "profiles.csv"), name="cp", root=file, store=tmp_path / "store")
+    assert file.read_bytes().startswith(before)
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert [t.name for t in load(small).features] == ["ready", "cp"]
+
+
+def test_settings_that_cannot_take_an_entry_are_left_as_they_are(small, tmp_path):
+    file = small / "dataset.toml"
+    text = file.read_text()
+    file.write_text("features = []\n" + text[: text.index("[[features]]")])
+    before = file.read_bytes()
+    with pytest.raises(DatasetError, match="add it by hand"):
+        import_profiles(str(small / "profiles.csv"), name="cp", root=small, store=tmp_path / "store")
+    assert file.read_bytes() == before
+
+
 def test_a_failed_import_records_nothing(small, tmp_path):
     before = (small / "dataset.toml").read_text()
     strangers = tmp_path / "p.csv"
