@@ -96,8 +96,8 @@ class Layer:
         if len(plain) == len(names):
             values[:] = frame[list(names)].to_numpy(np.float32)
         else:
-            for column, name in enumerate(names):
-                values[:, column] = self._numbers(frame[name])
+            for at, name in enumerate(names):
+                values[:, at] = self._numbers(frame[name])
         out: pd.DataFrame = pd.concat(
             [frame[list(self.key)], pd.DataFrame(values, columns=list(names))], axis=1
         )
