@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bench.configure import configure, unknown
 from bench.errors import BenchError, UsageError
-from bench.plugins.files import defined_classes, file_origin, load_file
+from bench.plugins.files import defined_classes, file_origin, load_file, module_name
 
 if TYPE_CHECKING:
     from bench.datasets.model import Dataset
@@ -80,7 +80,7 @@ class Registry:
         self._listed: dict[Kind, list[Listing]] = {kind: [] for kind in KINDS}
         for kind in KINDS:
             self._listed[kind].extend(_entry_point_listings(kind))
-        for path in {p.resolve(): p for p in self.plugins}.values():
+        for path in _distinct(self.plugins):
             self._add_file(path)
         for kind in KINDS:
             self._listed[kind] = _marked_collisions(self._listed[kind])
@@ -178,6 +178,16 @@ class Registry:
                 f"--plugin {path}: defines no featurizer, predictor, task or head; derive a class "
                 "from featurizers.base.Featurizer or another contract"
             )
+
+
+def _distinct(plugins: Sequence[Path]) -> list[Path]:
+    """Return each file once; two files with one module name cannot be told apart and are refused."""
+    files: dict[str, Path] = {}
+    for path in {p.resolve(): p for p in plugins}.values():
+        other = files.setdefault(module_name(path), path)
+        if other is not path:
+            raise UsageError(f"--plugin {other} and --plugin {path} have the same name; rename one of them")
+    return list(files.values())
 
 
 def _hint(kind: Kind) -> str:

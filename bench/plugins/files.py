@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
@@ -11,14 +12,25 @@ from types import ModuleType
 
 from bench.errors import UsageError
 
+_loaded: dict[str, tuple[Path, str]] = {}
+"""Module name to the file and content that it was loaded from."""
+
 
 def file_origin(path: Path) -> str:
     """Return the path as given and the start of the file's sha256: ``my.py (sha256 0123456789ab)``."""
     return f"{path} (sha256 {_digest(path)[:12]})"
 
 
+def module_name(path: Path) -> str:
+    """Return the module name of a plugin file: it follows from the file's name alone.
+
+    The name is part of the code's digest, so neither the folder nor a comment may change it.
+    """
+    return "wellbench_plugin_" + re.sub(r"\W", "_", path.stem)
+
+
 def load_file(path: Path) -> ModuleType:
-    """Execute a plugin file as a module whose name follows from its content, once per process.
+    """Execute a plugin file as a module; once, unless another or a changed file has its name.
 
     Raises
     ------
@@ -29,8 +41,8 @@ def load_file(path: Path) -> ModuleType:
     """
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"--plugin {path}: no such Python file; give the path of a file that ends in .py")
-    name = f"wellbench_plugin_{path.stem}_{_digest(path)[:12]}"
-    if name in sys.modules:
+    name, content = module_name(path), (path.resolve(), _digest(path))
+    if _loaded.get(name) == content and name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
@@ -42,6 +54,7 @@ def load_file(path: Path) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
+    _loaded[name] = content
     return module
 
 

@@ -28,7 +28,7 @@ def call(capsys):
 
 
 def test_a_scaffolded_featurizer_passes_the_conformance_suite_and_is_listed(call, tmp_path):
-    folder = tmp_path / "my pläce"
+    folder = tmp_path / "my pläce"  # a path with a space and a letter that is not ASCII
     code, out, _ = call("plugin", "new", "featurizer", "rough-edges", "--out", folder)
     assert code == 0
     module = folder / "wellbench_rough_edges.py"
@@ -129,7 +129,7 @@ def test_a_name_that_is_taken_is_refused(call, tmp_path):
 
 
 def test_a_failing_featurizer_exits_with_one_and_a_clear_sentence(call, tmp_path):
-    path = tmp_path / "nan.py"
+    path = tmp_path / "not a nümber.py"
     path.write_text(
         "import dataclasses\n"
         "import numpy as np\n"

@@ -199,6 +199,26 @@ def test_a_file_that_takes_a_shipped_name_collides_with_it(tmp_path):
     assert "mine.py (sha256" in reason
 
 
+def test_a_comment_in_a_plugin_file_and_its_folder_change_no_key(tmp_path):
+    from bench.store import code_digest
+
+    (tmp_path / "elsewhere").mkdir()
+    texts = {"a": GOOD, "elsewhere": "# a comment\n" + GOOD, "changed": GOOD + "\nSHIFT = 1\n"}
+    found = {}
+    for folder, text in texts.items():
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = plugin(tmp_path / folder, text)
+        found[folder] = code_digest(Registry([path]).get("featurizers", "granules"))
+    assert found["a"] == found["elsewhere"]
+    assert found["a"] != found["changed"]
+
+
+def test_two_plugin_files_of_one_name_are_refused(tmp_path):
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UsageError, match="have the same name; rename one of them"):
+        Registry([plugin(tmp_path, GOOD), plugin(tmp_path / "b", GOOD)])
+
+
 def test_one_file_named_twice_is_one_plugin(tmp_path, monkeypatch):
     path = plugin(tmp_path, GOOD)
     monkeypatch.chdir(tmp_path)
