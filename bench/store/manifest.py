@@ -24,33 +24,32 @@ REMEDY = "restore it from a backup, or delete its folder and run again"
 RESERVED = frozenset({"schema_version", "folder", "files", "sha256"})
 
 
-def build(folder: str, given: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a manifest's content: ``given`` without its provenance, checked, with the files and the seal.
+def prepare(folder: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the content and the provenance that ``given`` holds, in plain values, before files are written.
 
     Raises
     ------
     StoreError
-        When ``given`` uses a reserved name, or its key disagrees with its key document or its folder.
+        When ``given`` uses a reserved name or values without a plain form, or its key disagrees with its key
+        document or its folder.
     """
-    content: dict[str, Any] = canonical(
-        {name: value for name, value in given.items() if name != "provenance"}
-    )
-    taken = sorted(RESERVED & content.keys())
+    plain: dict[str, Any] = canonical(given)
+    provenance = plain.pop("provenance", {})
+    taken = sorted(RESERVED & plain.keys())
     if taken:
         msg = f"the manifest of {folder} may not set {taken[0]!r}: the store writes it"
         raise StoreError(msg)
     named = partitions(folder).get("key")
-    if "key_document" in content:
-        content.setdefault("key", digest(content["key_document"]))
+    if "key_document" in plain:
+        plain.setdefault("key", digest(plain["key_document"]))
     if named is not None:
-        content.setdefault("key", named)
-    content |= {"schema_version": SCHEMA_VERSION, "folder": folder, "files": canonical(files)}
+        plain.setdefault("key", named)
+    content = plain | {"schema_version": SCHEMA_VERSION, "folder": folder}
     wrong = key_fault(content)
     if wrong is not None:
         msg = f"the manifest of {folder} cannot be written: {wrong}"
         raise StoreError(msg)
-    content["sha256"] = _seal(content)
-    return content
+    return content, provenance
 
 
 def key_fault(content: Mapping[str, Any]) -> str | None:
@@ -64,10 +63,13 @@ def key_fault(content: Mapping[str, Any]) -> str | None:
     return None
 
 
-def write(target: Path, content: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-    """Write both files into the folder ``target``."""
+def write(
+    target: Path, content: Mapping[str, Any], files: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> None:
+    """Write both files into the folder ``target``, the manifest with its files and its seal."""
+    named = {**content, "files": files}
     (target / PROVENANCE).write_bytes(readable_json(provenance))
-    (target / MANIFEST).write_bytes(readable_json(content))
+    (target / MANIFEST).write_bytes(readable_json(named | {"sha256": _seal(named)}))
 
 
 def read(target: Path, folder: str) -> dict[str, Any]:

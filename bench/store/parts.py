@@ -206,9 +206,8 @@ def read_cells(store: Store, part: PartKey) -> tuple[pd.DataFrame, NDArray[np.fl
     return _read(store, part.folder, CELLS)[1:]
 
 
-def footer_fault(path: Path, folder: str, manifest: Mapping[str, Any]) -> str | None:
-    """Return how the footer of a feature file disagrees with its manifest or its folder, or None."""
-    meta = read_meta(path)
+def footer_fault(meta: Mapping[str, Any], folder: str, manifest: Mapping[str, Any]) -> str | None:
+    """Return how the footer of a feature file disagrees with its folder or its manifest, or None."""
     for name, value in partitions(folder).items():
         if meta.get(name) != value:
             return f"its footer says {name}={meta.get(name)!r} and its folder {value!r}"
@@ -244,12 +243,13 @@ def _read(
 ) -> tuple[dict[str, Any], pd.DataFrame, NDArray[np.float32], tuple[str, ...]]:
     manifest = store.manifest(folder)
     path = store.path(folder) / name
-    fault = footer_fault(path, folder, manifest)
+    meta = read_meta(path)
+    fault = footer_fault(meta, folder, manifest)
     if fault is not None:
         msg = f"{path} belongs elsewhere ({fault}): {REMEDY}"
         raise StoreError(msg)
     frame, matrices = read_matrix(path)
-    return manifest, frame, matrices["embedding"], tuple(read_meta(path)["columns"])
+    return manifest, frame, matrices["embedding"], tuple(meta["columns"])
 
 
 def _rows(

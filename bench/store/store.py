@@ -114,18 +114,18 @@ class Store:
             When the disk refuses or the manifest is wrong; nothing is then left behind. An error of ``write``
             itself is passed on, after the temporary folder is removed.
         """
-        target = self.root / check_folder(folder)
-        if (target / MANIFEST).exists():
+        if self.has(folder):
             return False
         self._check_place(folder)
+        content, provenance = manifests.prepare(folder, manifest)
+        target = self.root / folder
         temporary = self.root / _TEMPORARY / uuid.uuid4().hex
         try:
             with disk(target, "write"):
                 temporary.mkdir(parents=True)
             _call(write, temporary, target)
             with disk(target, "write"):
-                content = manifests.build(folder, manifest, _seal_files(temporary))
-                manifests.write(temporary, content, manifest.get("provenance", {}))
+                manifests.write(temporary, content, _synced_files(temporary), provenance)
                 for name in (PROVENANCE, MANIFEST):
                     _fsync(temporary / name)
                 _fsync(temporary)
@@ -135,7 +135,9 @@ class Store:
 
     def has(self, folder: str) -> bool:
         """Return whether ``folder`` is committed."""
-        return (self.root / check_folder(folder) / MANIFEST).is_file()
+        path = self.root / check_folder(folder) / MANIFEST
+        with disk(path, "read"):
+            return path.is_file()
 
     def path(self, folder: str) -> Path:
         """Return the path of a committed folder; raise :class:`StoreError` if it is not committed."""
@@ -192,32 +194,40 @@ class Store:
         parts = folder.split("/")
         for i in range(1, len(parts)):
             above = "/".join(parts[:i])
-            if (self.root / above / MANIFEST).exists():
+            if self.has(above):
                 msg = f"{folder} cannot stand inside {self.root / above}, which is committed: name another"
                 raise StoreError(msg)
         target = self.root / folder
         with disk(target, "read"):
             stray = next(target.iterdir(), None) if target.is_dir() else None
         # A racing writer's folder has its manifest from the first moment on: look again before complaining.
-        if stray is not None and not (target / MANIFEST).exists():
+        if stray is not None and not self.has(folder):
             msg = f"{target} holds {stray.name} without a manifest: move it away and run again"
             raise StoreError(msg)
 
 
 def _call(write: Callable[[Path], None], temporary: Path, target: Path) -> None:
-    """Run ``write``; an error of the store's disk becomes a sentence, one of the writer's inputs passes."""
+    """Run ``write``; a refusal of the store's disk becomes a sentence, any other error passes."""
     try:
         write(temporary)
-    except (OSError, StoreError) as error:
-        refusal = error.__cause__ if isinstance(error, StoreError) else error
-        if isinstance(refusal, OSError) and refusal.errno in DISK:
-            place = refusal.filename or temporary
-            if str(place).startswith(str(temporary)):
-                raise StoreError(sentence(refusal, target, "write")) from error
+    except Exception as error:
+        refusal = _refusal(error)
+        if refusal is not None and str(refusal.filename or temporary).startswith(str(temporary)):
+            raise StoreError(sentence(refusal, target, "write")) from error
         raise
 
 
-def _seal_files(temporary: Path) -> dict[str, dict[str, Any]]:
+def _refusal(error: Exception) -> OSError | None:
+    """Return the disk's refusal behind an error of a writer, or None."""
+    cause = error.__cause__ if isinstance(error, StoreError) else error
+    # safetensors, written in Rust, tells the system's error number in its text only.
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    if told is not None and not isinstance(cause, OSError):
+        cause = OSError(int(told[1]), os.strerror(int(told[1])))
+    return cause if isinstance(cause, OSError) and cause.errno in DISK else None
+
+
+def _synced_files(temporary: Path) -> dict[str, dict[str, Any]]:
     """Fsync every file and folder below ``temporary``; return size and sha256 by relative path."""
     files = {}
     for path in sorted(temporary.rglob("*")):

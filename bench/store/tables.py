@@ -1,8 +1,8 @@
 """Frames and float32 matrices as Parquet files whose bytes depend on nothing but their content.
 
-A file's footer holds one canonical JSON text under ``wellbench``: schema_version, kind, the names of the
-matrix columns (fixed-size lists of float32) and the writer's ``meta``. Pages are zstd and carry checksums
-that are verified at read; row groups are cut by size alone.
+A file's footer holds one canonical JSON text under ``wellbench``: schema_version, the names of the matrix
+columns (fixed-size lists of float32) and the writer's ``meta``. Pages are zstd and carry checksums that are
+verified at read; row groups are cut by size alone.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def write_matrix(
     import pyarrow.parquet as pq
 
     names = [*index.columns, *values]
+    plain = names[: len(index.columns)]
     _check_names(path, names)
     columns = [_plain_column(path, str(name), index[name]) for name in index.columns]
     columns += [_vector_column(path, name, matrix, len(index)) for name, matrix in values.items()]
@@ -86,7 +87,8 @@ def write_matrix(
             data_page_version="1.0",
             compression="zstd",
             compression_level=3,
-            use_dictionary=[str(name) for name in index.columns],
+            use_dictionary=plain,
+            write_statistics=plain,
             row_group_size=max(1, _GROUP_BYTES // row_bytes),
             write_page_checksum=True,
         )
@@ -100,12 +102,12 @@ def read_matrix(path: Path) -> tuple[pd.DataFrame, dict[str, NDArray[np.float32]
     StoreError
         When the file is absent, not whole, not ours, or of a newer schema.
     """
-    return _READERS[_version(path)](path)
+    footer = _footer(path)
+    return _READERS[footer["schema_version"]](path, footer["matrices"])
 
 
 def read_meta(path: Path) -> dict[str, Any]:
     """Return the ``meta`` in the footer of a file of :func:`write_table` or :func:`write_matrix`."""
-    _version(path)
     return dict(_footer(path)["meta"])
 
 
@@ -117,25 +119,18 @@ def column_names(path: Path) -> list[str]:
         return list(pq.read_schema(path).names)
 
 
-def _read_v1(path: Path) -> tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]:
+def _read_v1(path: Path, matrices: list[str]) -> tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]:
     import pyarrow.parquet as pq
 
-    names = _footer(path)["matrices"]
     with _whole(path):
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
-    matrices = {name: _matrix(table.column(name)) for name in names}
-    return table.drop_columns(names).to_pandas(ignore_metadata=True), matrices
+    values = {name: _matrix(table.column(name)) for name in matrices}
+    return table.drop_columns(matrices).to_pandas(ignore_metadata=True), values
 
 
-_READERS: dict[int, Callable[[Path], tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]]] = {1: _read_v1}
-
-
-def _version(path: Path) -> int:
-    version = _footer(path).get("schema_version")
-    if version in _READERS:
-        return int(version)
-    msg = f"{path} has table schema {version}, later than {SCHEMA_VERSION}: install a newer wellbench"
-    raise StoreError(msg)
+_READERS: dict[int, Callable[[Path, list[str]], tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]]] = {
+    1: _read_v1
+}
 
 
 def _footer(path: Path) -> dict[str, Any]:
@@ -146,7 +141,12 @@ def _footer(path: Path) -> dict[str, Any]:
     if FOOTER not in metadata:
         msg = f"{path} has no wellbench footer, so no writer of ours made it: {REMEDY}"
         raise StoreError(msg)
-    return dict(json.loads(metadata[FOOTER]))
+    footer: dict[str, Any] = json.loads(metadata[FOOTER])
+    version = footer.get("schema_version")
+    if version not in _READERS:
+        msg = f"{path} has table schema {version}, later than {SCHEMA_VERSION}: install a newer wellbench"
+        raise StoreError(msg)
+    return footer
 
 
 @contextmanager

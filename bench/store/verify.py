@@ -11,6 +11,7 @@ from bench.store.hashes import file_digest
 from bench.store.manifest import MANIFEST, PROVENANCE, REMEDY, key_fault
 from bench.store.parts import footer_fault
 from bench.store.store import Problem, Store
+from bench.store.tables import read_meta
 
 
 def verify(store: Store, folder: str | None = None) -> list[Problem]:
@@ -57,7 +58,7 @@ def _file_fault(path: Path, folder: str, manifest: dict[str, Any], entry: dict[s
         if file_digest(path) != entry["sha256"]:
             return "its content has changed (sha256 differs)"
         if folder.startswith("features/"):
-            return footer_fault(path, folder, manifest)
+            return footer_fault(read_meta(path), folder, manifest)
     except StoreError as error:
         return str(error)
     return None

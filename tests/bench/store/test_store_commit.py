@@ -64,6 +64,14 @@ def test_a_key_that_is_not_the_digest_of_its_document_is_refused(store):
     assert store.list() == []
 
 
+def test_a_manifest_that_cannot_be_stored_is_refused_before_the_work_is_done(store):
+    written = []
+    for wrong in ({"seen": {1}}, {"provenance": {"seconds": float("nan")}}, {"sha256": "0"}):
+        with pytest.raises(StoreError):
+            store.commit("runs/key=k", written.append, wrong)
+    assert written == []
+
+
 def test_an_error_of_the_writer_is_passed_on_and_leaves_nothing(store):
     def write(folder: Path) -> None:
         text()(folder)

@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bench.errors import StoreError
 from bench.store import Store, connect, read_features
@@ -41,6 +43,14 @@ def test_a_full_disk_is_a_sentence_and_what_was_committed_stays(small_disk, fill
         fill(store, plates=tuple(f"P1{i}" for i in range(200)))
     assert store.verify() == []
     assert before.items() <= contents(store.root).items()
+    assert list((store.root / ".tmp").iterdir()) == []
+
+
+def test_a_disk_that_is_full_for_weights_says_so_too(small_disk):
+    store = Store(small_disk / "store")
+    weights = {"w": np.zeros(100_000, np.float32)}
+    with pytest.raises(StoreError, match=r"no space left on the disk of .*weights/key=k"):
+        store.commit("weights/key=k", lambda f: save_file(weights, f / "w.safetensors"), {})
     assert list((store.root / ".tmp").iterdir()) == []
 
 
