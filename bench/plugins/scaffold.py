@@ -40,7 +40,7 @@ def scaffold(kind: str, name: str, folder: Path) -> list[Path]:
         raise UsageError(
             f"there is no scaffold for a {kind}, only for: {', '.join(KINDS)}; for another kind derive from "
             "its contract (featurizers.base, tasks.base, bench.imaging.readers) and register the class as an "
-            f"entry point, e.g. in the group wellbench.heads"
+            f"entry point in the group wellbench.{kind}s"
         )
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UsageError(f"{name!r} cannot be a name; use small letters and digits in words joined by '-'")
