@@ -1,4 +1,4 @@
-"""Small simulated screens: perturbations × doses on plates with controls, features and readouts of one latent state."""
+"""Small simulated screens: features and readouts of one latent state, on plates with controls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Screen:
 def build_screen(
     perturbations=16, doses=1, plates=2, controls=6, D=12, T=5, null=2, noise=0.5, seed=0, **settings
 ):
-    """One unit per well; the last ``null`` readouts know nothing of the latent state. Wells are placed at random."""
+    """One unit per well, placed at random; the last ``null`` readouts know nothing of the latent state."""
     rng = np.random.default_rng(seed)
     rows = []
     for plate in range(plates):
@@ -37,7 +37,7 @@ def build_screen(
     latent = {name: rng.normal(size=3) for name in wells["Metadata_Compound"].unique()} | {
         "DMSO": np.zeros(3)
     }
-    Z = np.array([latent[c] * (1 + d) for c, d in zip(wells["Metadata_Compound"], wells["Metadata_Dose"])])
+    Z = np.array([latent[c] * (1 + d) for c, d in wells[["Metadata_Compound", "Metadata_Dose"]].to_numpy()])
     X = Z @ rng.normal(size=(3, D)) + noise * rng.normal(size=(len(Z), D))
     B = rng.normal(size=(3, T))
     B[:, T - null :] = 0.0

@@ -32,14 +32,14 @@ def test_poisoned_test_rows_change_no_bit_of_what_is_fitted(screen, poison, dose
     data = own.data
     table = folds.make(data, PROTOCOL)
     other = np.random.default_rng(5).normal(size=(7, 40))
-    for id in evaluate.all_ids(table)[:3]:
-        test, _ = evaluate.split(table, id)
+    for fold in evaluate.all_ids(table)[:3]:
+        test, _ = evaluate.split(table, fold)
         X, Y = own.X.copy(), data.Y.copy()
         X[data.members[test].indices] = poison
         Y[test] = 1e12
         clean, dirty = [], []
-        a = evaluate.run_fold(data, own.features, PROTOCOL, table, id, recording(clean))
-        b = evaluate.run_fold(replace(data, Y=Y), lambda _, X=X: X, PROTOCOL, table, id, recording(dirty))
+        a = evaluate.run_fold(data, own.features, PROTOCOL, table, fold, recording(clean))
+        b = evaluate.run_fold(replace(data, Y=Y), lambda _, X=X: X, PROTOCOL, table, fold, recording(dirty))
         assert len(clean) == len(dirty) == 3  # one per member of the menu
         for left, right in zip(clean, dirty, strict=True):
             assert left.coef_.tobytes() == right.coef_.tobytes()
@@ -129,8 +129,8 @@ def test_without_controls_the_plate_menu_is_unavailable_and_the_reason_is_stored
     result = evaluate.run_fold(own.data, own.features, PROTOCOL, table, FoldId(0, 0), Ridge)
     assert result.chosen["normalisation"] == "fold"
     assert "P0 has 0 negative controls" in result.chosen["plate_normalisation_unavailable"]
+    protocol = PROTOCOL.with_settings(normalisation=("plate-mad",))
     with pytest.raises(TaskError, match="plate normalisations only"):
-        protocol = PROTOCOL.with_settings(normalisation=("plate-mad",))
         evaluate.run_fold(own.data, own.features, protocol, table, FoldId(0, 0), Ridge)
 
 
@@ -187,8 +187,8 @@ def test_each_fold_asks_for_its_own_features(screen):
     own = screen()
     asked = []
 
-    def supply(id):
-        asked.append(id)
+    def supply(fold):
+        asked.append(fold)
         return own.X
 
     table = folds.make(own.data, PROTOCOL)
@@ -202,7 +202,7 @@ def test_permuted_readouts_move_whole_rows_between_perturbations_only(screen):
     np.testing.assert_array_equal(moved.Y[data.control], data.Y[data.control])
     donors = {}
     for u in np.flatnonzero(~data.control):
-        (source,) = np.flatnonzero((data.Y == moved.Y[u]).all(axis=1))
+        (source,) = np.flatnonzero((moved.Y[u] == data.Y).all(axis=1))
         donors.setdefault(data.groups[u], set()).add(data.groups[source])
     assert all(len(d) == 1 for d in donors.values())
     assert sorted(d for (d,) in donors.values()) == sorted(donors)
@@ -219,12 +219,12 @@ def test_permutation_stays_within_fit_by_and_wraps_unequal_sizes(screen):
     )
     moved = evaluate.permuted(data, 0)
     for u in np.flatnonzero(~data.control):
-        assert (data.Y == moved.Y[u]).all(axis=1).sum() == 1
+        assert (moved.Y[u] == data.Y).all(axis=1).sum() == 1
     split = replace(screen(perturbations=15, doses=2).data, fit_by=("Metadata_Dose",))
     moved = evaluate.permuted(split, 0)
     dose = split.units["Metadata_Dose"].to_numpy()
     for u in np.flatnonzero(~split.control):
-        (source,) = np.flatnonzero((split.Y == moved.Y[u]).all(axis=1))
+        (source,) = np.flatnonzero((moved.Y[u] == split.Y).all(axis=1))
         assert dose[source] == dose[u]
 
 

@@ -44,9 +44,9 @@ def test_the_hash_is_the_same_in_another_process():
 def test_every_setting_enters_the_hash():
     base = load("nested-cv")
     others = {
-        "name": "mine", "repeats": 4, "outer_folds": 4, "inner_folds": 3, "min_groups_per_inner_fold": 3, "seed": 1,
-        "normalisation": ("fold",), "penalties": LogGrid(1e-2, 1e6, 20), "margin": 0.02, "variance": "unmeasured",
-        "label": "optimistic",
+        "name": "mine", "repeats": 4, "outer_folds": 4, "inner_folds": 3, "seed": 1,
+        "min_groups_per_inner_fold": 3, "normalisation": ("fold",), "penalties": LogGrid(1e-2, 1e6, 20),
+        "margin": 0.02, "variance": "unmeasured", "label": "optimistic",
     }  # fmt: skip
     hashes = {base.with_settings(**{key: value}).hash for key, value in others.items()}
     assert len(hashes | {base.hash}) == len(others) + 1

@@ -17,6 +17,13 @@ from tasks.regression import Regression
 NESTED, RANDOM = load("nested-cv").with_settings(repeats=2), load("random-wells").with_settings(repeats=2)
 
 
+def spoilt(values, place, value):
+    """A copy with one entry, counted along rows, replaced."""
+    copy = values.copy()
+    copy.reshape(-1)[place] = value
+    return copy
+
+
 def scored(own, protocol, data=None, head=Ridge):
     data = own.data if data is None else data
     table = folds.make(data, protocol)
@@ -39,12 +46,12 @@ def oracle(data, results, keep=None):
                         y, p, f = (
                             float(v) for v in (data.Y[u, t], result.prediction[i, t], result.floor[i, t])
                         )
-                        if result.id.repeat == r and data.groups[u] == name and (keep is None or keep[u]):
-                            if not np.isnan([y, p, f]).any():
-                                smape = 0.0 if abs(y) + abs(p) == 0 else 100 * abs(p - y) / (abs(y) + abs(p))
-                                own.append(((p - y) ** 2, (f - y) ** 2, smape))
-                                units.add(u)
-                                perturbations.add(name)
+                        here = result.id.repeat == r and data.groups[u] == name and (keep is None or keep[u])
+                        if here and not np.isnan([y, p, f]).any():
+                            smape = 0.0 if abs(y) + abs(p) == 0 else 100 * abs(p - y) / (abs(y) + abs(p))
+                            own.append(((p - y) ** 2, (f - y) ** 2, smape))
+                            units.add(u)
+                            perturbations.add(name)
                 if own:
                     for total, values in zip((e, e0, sm), zip(*own, strict=True), strict=True):
                         total.append(float(np.float32(sum(values) / len(values))))
@@ -59,7 +66,8 @@ def oracle(data, results, keep=None):
             if len(y) >= 3 and np.ptp(y) > 0 and np.ptp(p) > 0:
                 r2.append(stats.pearsonr(y, p).statistic ** 2)
                 rho.append(stats.spearmanr(y, p).statistic)
-        mean = {k: np.mean(v) if v else np.nan for k, v in dict(e=e, e0=e0, sm=sm, r2=r2, rho=rho).items()}
+        named = {"e": e, "e0": e0, "sm": sm, "r2": r2, "rho": rho}
+        mean = {k: np.mean(v) if v else np.nan for k, v in named.items()}
         skill = 1 - sum(e) / sum(e0) if sum(e0) > 0 else np.nan
         smape = mean["sm"] if data.scale in ("counts", "ratio") else np.nan
         rows.append(
@@ -90,7 +98,7 @@ def oracle(data, results, keep=None):
 
 
 def uneven(screen, **settings):
-    """Missing values, a constant and an unobserved readout, a unit without features, perturbations of unequal size."""
+    """Gaps, a constant and an unobserved readout, a unit without features, perturbations of unequal size."""
     own = screen(perturbations=13, doses=2, T=7, **settings)
     Y = own.data.Y.copy()
     Y[np.random.default_rng(0).random(Y.shape) < 0.15] = np.nan
@@ -236,10 +244,10 @@ def test_a_part_of_the_folds_can_be_scored(screen):
     [
         (lambda d: replace(d, scale="sqrt"), "declares scale 'sqrt'"),
         (lambda d: replace(d, scale="counts"), "is negative"),
-        (lambda d: replace(d, Y=np.where(np.arange(d.Y.size).reshape(d.Y.shape) == 7, np.inf, d.Y)), "'gene2' of unit row 1 is infinite"),
+        (lambda d: replace(d, Y=spoilt(d.Y, 7, np.inf)), "'gene2' of unit row 1 is infinite"),
         (lambda d: replace(d, readouts=("a", "b", "a", "c", "d")), "readout 'a' stands twice"),
         (lambda d: replace(d, readouts=("a",)), "1 readouts"),
-        (lambda d: replace(d, groups=np.where(np.arange(len(d.groups)) == np.argmin(d.control), "nan", d.groups)), "has no perturbation"),
+        (lambda d: replace(d, groups=spoilt(d.groups, np.argmin(d.control), "nan")), "has no perturbation"),
         (lambda d: replace(d, control=np.ones_like(d.control)), "negative controls only"),
         (lambda d: replace(d, fit_by=("Metadata_Cell",)), "fit_by names 'Metadata_Cell'"),
         (lambda d: replace(d, score_by=("Metadata_Cell",)), "score_by names 'Metadata_Cell'"),
