@@ -13,9 +13,11 @@ from featurizers.fields import where
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MaskName = Literal["cells", "nuclei", "none"]
+MaskName = Literal["outermost", "cells", "objects", "nuclei", "none"]
 Background = Literal["zero", "keep"]
 Border = Literal["pad", "drop"]
+
+_OUTERMOST = ("cells", "objects", "nuclei")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +44,7 @@ def cut(
     size: int,
     *,
     scale: float = 1.0,
-    mask: MaskName = "cells",
+    mask: MaskName = "outermost",
     background: Background = "zero",
     border: Border = "pad",
 ) -> Crops:
@@ -61,7 +63,9 @@ def cut(
     scale
         Crop pixels per field pixel; below 1 a larger part of the field is seen.
     mask
-        Which label image says what belongs to the object. An object without any pixel in it is left out.
+        Which label image says what belongs to the object: the one of that name; ``"outermost"`` the first that
+        the field has of cells, objects, nuclei; ``"none"`` everything inside the field. An object without any
+        pixel in it is left out.
     background
         ``"zero"`` sets everything outside the object to 0, other objects included; ``"keep"`` leaves it.
     border
@@ -134,10 +138,13 @@ def checked_pixels(field: Field) -> NDArray[Any]:
 
 
 def _labels(field: Field, mask: str) -> NDArray[np.int32]:
-    labels = field.masks.get(mask)
+    names = _OUTERMOST if mask == "outermost" else (mask,)
+    labels = next((field.masks[name] for name in names if name in field.masks), None)
     if labels is None:
         have = ", ".join(sorted(field.masks)) or "none"
-        msg = f"{where(field)} has no mask {mask!r} (it has {have}); choose one of them or mask='none'"
+        msg = (
+            f"{where(field)} has no mask of {', '.join(names)} (it has {have}); choose another or mask='none'"
+        )
         raise FeaturizerError(msg)
     assert field.pixels is not None
     if labels.shape != field.pixels.shape[1:]:

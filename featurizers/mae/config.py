@@ -65,7 +65,7 @@ class MaeConfig:
 
     crop: int = 32
     scale: float = 1.0
-    mask: MaskName = "cells"
+    mask: MaskName = "outermost"
     background: Background = "zero"
     border: Border = "pad"
     standardise: Standardise = "dataset"

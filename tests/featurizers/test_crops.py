@@ -105,6 +105,19 @@ def test_an_object_without_a_pixel_in_the_mask_is_left_out():
     assert cut(field, 9, mask="cells").ids.tolist() == [1, 2]
 
 
+def test_the_outermost_mask_is_cells_then_objects_then_nuclei():
+    field = field_of([(5, 5), (14, 20)])
+    whole, core = field.masks["cells"], np.zeros_like(field.masks["cells"])
+    core[5, 5], core[14, 20] = 1, 2
+    for masks, expected in (
+        ({"nuclei": core, "cells": whole}, whole),
+        ({"nuclei": core, "objects": whole}, whole),
+        ({"nuclei": core}, core),
+    ):
+        found = cut(replace(field, masks=masks), 9).inside
+        assert found.sum() == (expected > 0).sum()
+
+
 def test_scaling_shows_a_larger_part_and_mixes_no_labels():
     field = field_of([(10, 15)], radius=6)
     flat = replace(field, pixels=np.full((2, 20, 30), 500, np.uint16))
@@ -127,7 +140,7 @@ def test_the_field_is_not_changed():
     ("change", "options", "reason"),
     [
         ({"pixels": None}, {}, "no .* pixels"),
-        ({"masks": {}}, {}, "no mask 'cells'"),
+        ({"masks": {}}, {}, "no mask of cells, objects, nuclei"),
         ({"masks": {"cells": np.zeros((3, 3), np.int32)}}, {}, r"\(3, 3\)"),
         ({"pixels": np.full((2, 20, 30), np.nan, np.float32)}, {}, "NaN"),
         ({}, {"mask": "tissue"}, "choose one of"),
