@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.datasets import Dataset
-    from featurizers.base import Embedding, Featurizer, Field
+    from featurizers.base import Embedding, Featurizer, Field, Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def embed_wells(root: str, work: Sequence[Work], plate: str, wells: Sequence[str
     """Return well rows by entrant key for some wells of one plate."""
     dataset = _dataset(root)
     built = {w.key: _featurizer(w) for w in work}
-    needs = frozenset(need for f in built.values() for need in f.card.needs)
+    needs: tuple[Need, ...] = tuple(sorted({need for f in built.values() for need in f.card.needs}))
     started = time.perf_counter()
     unread: list[tuple[str, Failure]] = []
     fields = _fields(dataset, plate, wells, needs, unread)
@@ -101,7 +101,7 @@ def _fields(
     dataset: Dataset,
     plate: str,
     wells: Sequence[str],
-    needs: frozenset[str],
+    needs: tuple[Need, ...],
     unread: list[tuple[str, Failure]],
 ) -> list[Field]:
     """Load the fields of ``wells``; what cannot be read is appended to ``unread`` with its well."""
@@ -117,7 +117,7 @@ def _fields(
     def failed(metadata: dict[str, Any], reason: str) -> None:
         unread.append((str(metadata["Metadata_Well"]), Failure(_name(metadata), reason)))
 
-    return list(field_source(dataset, chosen, tuple(sorted(needs)), failed))
+    return list(field_source(dataset, chosen, needs, failed))
 
 
 def _embed_all(
@@ -136,7 +136,7 @@ def _embed_all(
     rows = Rows(columns=columns, failures=[f for _, f in lost])
     for well in sorted(wells):
         of_well = [i for i, f in enumerate(fields) if f.metadata["Metadata_Well"] == well]
-        used = [means[i] for i in of_well if means[i] is not None]
+        used = [mean for i in of_well if (mean := means[i]) is not None]
         if not used:
             rows.empty.append(well)
             continue

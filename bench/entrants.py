@@ -20,7 +20,7 @@ from bench.settings import ALL_CONTROLS, NO_CONTROLS, Settings
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset
-    from featurizers.base import Featurizer
+    from featurizers.base import Featurizer, FitScope
 
 KEY_SCHEMA = 1
 AGGREGATION = "field-mean"
@@ -59,7 +59,7 @@ class Entrant:
     name: str
     label: str
     role: str
-    fit_scope: str
+    fit_scope: FitScope
     preset: str
     card: Mapping[str, Any] = field(default_factory=dict)
     spec: Spec | None = None
@@ -150,13 +150,13 @@ def weights_document(
 
 
 def feature_document(
-    spec: Spec, featurizer: Featurizer, dataset: Dataset, weights: str | None, fold: dict[str, Any] | None
+    spec: Spec, featurizer: Featurizer, dataset: Dataset, weights: str | None, fold: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return what determines the features, apart from the images of each plate (the part's own key)."""
     return _common(spec, featurizer, dataset) | {
         "kind": "features",
         "weights": weights,
-        "fold": fold,
+        "fold": dict(fold) if fold is not None else None,
         "aggregation": AGGREGATION,
     }
 

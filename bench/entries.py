@@ -97,13 +97,15 @@ def verify(store: Store, identifier: str, plugins: tuple[str, ...] = ()) -> dict
     for fold in record["folds"]:
         _sound(store, runs.fold_folder(run, *fold))
     problem = problems.load(store, record["problem"])
-    scored = runs.rescore(store, problem, record["task"], run, record["folds"], record["permute_seed"], plugins)
+    scored = runs.rescore(
+        store, problem, record["task"], run, record["folds"], record["permute_seed"], plugins
+    )
     index, e, e0, readouts = _summands(store, run)
     stored = read_table(store.path(f"scores/run={run}") / "scores.parquet")
     differing = [
         name
-        for name, ours, theirs in (("e", scored.e, e), ("e0", scored.e0, e0))
-        if not np.array_equal(ours.reshape(theirs.shape), theirs, equal_nan=True)
+        for name, mine, theirs in (("e", scored.e, e), ("e0", scored.e0, e0))
+        if not np.array_equal(mine.reshape(theirs.shape), theirs, equal_nan=True)
     ]
     if list(scored.readouts) != readouts or not np.array_equal(scored.folds.reshape(-1), index["fold"]):
         differing.append("readouts or folds")
@@ -141,7 +143,7 @@ def _mean_skill(scores: Any) -> float:
 
 
 def choose(store: Store, wanted: Mapping[str, Any]) -> list[str]:
-    """Return finished runs whose record has these values (dataset, layer, task, head, protocol); None is any."""
+    """Return finished runs whose record has these values (dataset, layer, task …); None stands for any."""
     chosen = []
     for identifier in run_identifiers(store):
         record = runs.load_record(store, identifier)

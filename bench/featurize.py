@@ -20,9 +20,11 @@ from bench.provenance import provenance
 if TYPE_CHECKING:
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
-    from bench.store import PartKey, Store
+    from bench.store import HashCache, PartKey, Store
 
 WELLS_PER_UNIT = 8
+UNREADABLE = "unreadable"
+"""Stands for the content hash of a file that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +61,50 @@ def plate_content(
     return content
 
 
-@contextmanager
-def content_hashes(store: Store) -> Iterator[Callable[[Path], str]]:
-    """Give a function from image file to content hash, remembered in the store between runs.
+@dataclass(slots=True)
+class ContentHashes:
+    """From an image file to its content hash; ``unknown`` counts files that were not to be read."""
 
-    A file that cannot be read is the failure of its field, not of its plate: it hashes as ``unreadable``.
-    """
+    cache: HashCache
+    read: bool
+    unknown: int = 0
+
+    def __call__(self, path: Path) -> str:
+        """Return the hash; a file that cannot be read is its field's failure, not its plate's."""
+        try:
+            known = self.cache.digest(path) if self.read else self.cache.peek(path)
+        except BenchError:
+            return UNREADABLE
+        if known is None:
+            self.unknown += 1
+            return "unknown"
+        return known
+
+
+@contextmanager
+def content_hashes(store: Store, *, read: bool = True) -> Iterator[ContentHashes]:
+    """Give content hashes that are remembered in the store between runs."""
     from bench.store import HashCache
 
     with HashCache(store.root / ".hashes.json") as cache:
-
-        def content_hash(path: Path) -> str:
-            try:
-                return cache.digest(path)
-            except BenchError:
-                return "unreadable"
-
-        yield content_hash
+        yield ContentHashes(cache, read)
 
 
-def plan(store: Store, dataset: Dataset, jobs: Sequence[Job]) -> dict[str, dict[str, PartKey]]:
+def plan(
+    dataset: Dataset, jobs: Sequence[Job], content_hash: Callable[[Path], str]
+) -> dict[str, dict[str, PartKey]]:
     """Return the address of every part by job key and plate, stored or not yet."""
-    from bench.store import PartKey
-    from bench.store import digest
+    from bench.store import PartKey, digest
 
     contents: dict[tuple[str, ...], str] = {}
     parts: dict[str, dict[str, PartKey]] = {job.work.key: {} for job in jobs}
-    with content_hashes(store) as content_hash:
-        for plate in plates(dataset):
-            for job in jobs:
-                reads = (plate, *job.needs)
-                if reads not in contents:
-                    contents[reads] = digest(plate_content(dataset, plate, job.needs, content_hash))
-                address = PartKey(identity(dataset), job.name, job.work.key, plate, contents[reads])
-                parts[job.work.key][plate] = address
+    for plate in plates(dataset):
+        for job in jobs:
+            reads = (plate, *job.needs)
+            if reads not in contents:
+                contents[reads] = digest(plate_content(dataset, plate, job.needs, content_hash))
+            address = PartKey(identity(dataset), job.name, job.work.key, plate, contents[reads])
+            parts[job.work.key][plate] = address
     return parts
 
 
@@ -104,7 +116,8 @@ def ensure(
     A plate with a unit that failed as a whole (its process died) is not committed: the next run tries again.
     A plate with failed fields is committed with its coverage and the reasons.
     """
-    addresses = plan(store, dataset, jobs)
+    with content_hashes(store) as content_hash:
+        addresses = plan(dataset, jobs, content_hash)
     results = {job.work.key: Result() for job in jobs}
     missing: dict[str, list[Job]] = {}
     for job in jobs:

@@ -128,7 +128,7 @@ def load(store: Store, key: str) -> Problem:
 
 
 def training_table(problem: Problem, repeat: int, fold: int) -> pd.DataFrame:
-    """Return what an inductive featurizer may learn from in one outer fold: training wells and their readouts.
+    """Return what an inductive featurizer may learn from in one outer fold.
 
     One row per well of a training unit, with the well's metadata, ``perturbation`` and the readouts of its
     unit; wells of tested perturbations are absent.

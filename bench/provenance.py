@@ -23,7 +23,7 @@ LIBRARIES = (
 
 
 def provenance(**facts: Any) -> dict[str, Any]:
-    """Return time, versions and machine, and whatever else is known of the work (seconds, memory, threads)."""
+    """Return time, versions and machine, and what else is known of the work (seconds, memory)."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),

@@ -1,7 +1,7 @@
 """One run: an entrant with a head on one problem. Its folds are units; its record is committed last.
 
-Stored under the run's identifier: predictions per outer fold, then scores and summands, then the record. A run
-without a record is not on any board; the same command finishes it from the folds that are stored.
+Stored under the run's identifier: predictions per outer fold, then scores and summands, then the record. A
+run without a record is not on any board; the same command finishes it from the folds that are stored.
 """
 
 from __future__ import annotations
@@ -227,16 +227,15 @@ def save_scored(into: Path, scored: Scored) -> None:
 
 def load_record(store: Store, run: str) -> dict[str, Any]:
     """Read the record of a finished run; an abbreviated identifier will do if only one run begins so."""
-    known = {folder.rpartition("run=")[2]: folder for folder in store.list("runs")}
-    matches = [name for name in known if name.startswith(run)]
+    known_runs = {folder.rpartition("run=")[2]: folder for folder in store.list("runs")}
+    matches = [name for name in known_runs if name.startswith(run)]
     if len(matches) != 1:
         what = "no run" if not matches else f"{len(matches)} runs"
         raise StoreError(
-            f"{store.root}: {what} whose identifier begins with {run!r}; `bench leaderboard` lists identifiers"
+            f"{store.root}: {what} whose identifier begins with {run!r}; `bench store ls runs` lists them"
         )
-    record: dict[str, Any] = json.loads(
-        (store.path(known[matches[0]]) / "record.json").read_text(encoding="utf-8")
-    )
+    path = store.path(known_runs[matches[0]]) / "record.json"
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
 
 

@@ -1,9 +1,10 @@
-"""One ``bench run``: from settings to recorded runs. Everything it computes is found again by the next one."""
+"""One ``bench run``: from settings to recorded runs; whatever it computes, the next one finds again."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from bench.featurize import Job
 from bench.runs import RunSpec
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
     from bench.problem import Problem
@@ -104,10 +107,10 @@ class Session:
             elif entrant.fit_scope == "inductive":
                 for _, problem in posed:
                     self._attempt(
-                        entrant, lambda e=entrant, p=problem: self._inductive(e, p, executor, found)
+                        entrant, functools.partial(self._inductive, entrant, problem, executor, found)
                     )
             else:
-                self._attempt(entrant, lambda e=entrant: shared.append((e, *self._job(e, None))))
+                self._attempt(entrant, functools.partial(self._share, entrant, shared))
         results = featurize.ensure(self.store, self.dataset, [j for _, j, _ in shared], executor, self.tick)
         for entrant, job, trained in shared:
             result = results[job.work.key]
@@ -118,6 +121,9 @@ class Session:
             found |= {(entrant.label, problem.key): own for _, problem in posed}
         return found
 
+    def _share(self, entrant: Entrant, shared: list[tuple[Entrant, Job, str | None]]) -> None:
+        shared.append((entrant, *self._job(entrant, None)))
+
     def _profiles(self, entrant: Entrant) -> Features:
         """Bring a table of ready-made profiles into the store, if it is not there."""
         from bench.datasets.importing import store_profiles
@@ -126,7 +132,7 @@ class Session:
         parts = store_profiles(self.store, self.dataset, table).parts
         return Features(next(iter(parts.values())).key, {None: _ordered(parts)})
 
-    def _attempt(self, entrant: Entrant, work: Any) -> None:
+    def _attempt(self, entrant: Entrant, work: Callable[[], None]) -> None:
         """Do ``work``; an entrant that raises is out, with its reason, and the others go on."""
         try:
             work()
@@ -138,13 +144,14 @@ class Session:
     def _report(self, entrant: Entrant, failures: Sequence[Failure]) -> None:
         self.report.failures += [Failure(f"{entrant.label}, {f.what}", f.reason) for f in failures]
 
-    def _job(self, entrant: Entrant, training: weights.Training | None) -> tuple[Job, str | None]:
+    def _job(self, entrant: Entrant, fitting: weights.Training | None) -> tuple[Job, str | None]:
         """Fit the entrant if it is trainable; return the job that embeds with it, and its weights' folder."""
         assert entrant.spec is not None
         featurizer = entrant.spec.build()
-        trained, fold = None, None
+        trained: str | None = None
+        fold: Mapping[str, Any] | None = None
         if featurizer.trainable:
-            whole = training or self._training(self.dataset.wells[["Metadata_Plate", "Metadata_Well"]], None)
+            whole = fitting or training(self.dataset, self.settings)
             key = weights.ensure(self.store, self.dataset, entrant.spec, featurizer, whole, self.tick)
             trained, fold = weights.folder(key), whole.fold
         document = feature_document(entrant.spec, featurizer, self.dataset, trained, fold)
@@ -154,15 +161,10 @@ class Session:
         work = Work(digest(document), entrant.spec, path, self.settings.device)
         return Job(entrant.name, work, document, tuple(featurizer.card.needs)), trained
 
-    def _training(self, table: Any, fold: Mapping[str, Any] | None) -> weights.Training:
-        wells = self.dataset.wells.merge(table[["Metadata_Plate", "Metadata_Well"]].drop_duplicates())
-        s = self.settings
-        return weights.Training(wells, table, fold, s.seed, s.threads, s.device)
-
     def _inductive(
         self, entrant: Entrant, problem: Problem, executor: Executor, found: dict[tuple[str, str], Features]
     ) -> None:
-        """Refit in every outer fold of the first repeat on training perturbations only, and embed every well."""
+        """Refit in each outer fold of the first repeat on training perturbations, and embed every well."""
         from bench.store import digest
 
         own = Features("")
@@ -175,7 +177,7 @@ class Session:
                 "fold": fold,
                 "table": digest(table.to_dict("list")),
             }
-            job, trained = self._job(entrant, self._training(table, name))
+            job, trained = self._job(entrant, training(self.dataset, self.settings, table, name))
             result = featurize.ensure(self.store, self.dataset, [job], executor, self.tick)[job.work.key]
             self._report(entrant, result.failures)
             own.parts[repeat, fold] = _ordered(result.parts)
@@ -208,10 +210,38 @@ class Session:
         """Audit before any fit; a refusal stops the session, because every other number would share it."""
         from tasks.audit import audit
 
-        first = next(iter(own.parts.values()))
-        X = runs.aligned(str(self.store.root), first, problem.data)
-        findings = audit(problem.data, self.protocol, problem.folds, X, fit_scope=entrant.fit_scope)
+        findings = audit(
+            problem.data,
+            self.protocol,
+            problem.folds,
+            runs.aligned(str(self.store.root), next(iter(own.parts.values())), problem.data),
+            fit_scope=entrant.fit_scope,
+            supplier="per-fold" if None not in own.parts else "one-matrix",
+            images=self._images(problem),
+        )
         return [dataclasses.asdict(f) for f in findings]
+
+    @functools.cache  # noqa: B019  # a session lives as long as its command
+    def _images(self, problem: Problem) -> pd.DataFrame | None:
+        """Return which image contents belong to which well of the problem; None without images."""
+        import pandas as pd
+
+        if self.dataset.images is None:
+            return None
+        wells = problem.data.wells
+        place = {
+            key: i for i, key in enumerate(zip(wells["Metadata_Plate"], wells["Metadata_Well"], strict=True))
+        }
+        seen = []
+        with featurize.content_hashes(self.store) as content_hash:
+            for plate in featurize.plates(self.dataset):
+                content = featurize.plate_content(self.dataset, plate, ("pixels",), content_hash)
+                seen += [
+                    (place[plate, image["well"]], image["sha256"])
+                    for image in content["images"]
+                    if (plate, image["well"]) in place and image["sha256"] != featurize.UNREADABLE
+                ]
+        return pd.DataFrame(seen, columns=["well", "digest"])
 
     def _spec(
         self,
@@ -285,6 +315,15 @@ class Session:
         }
 
 
+def training(
+    dataset: Dataset, settings: Settings, table: Any = None, fold: Mapping[str, Any] | None = None
+) -> weights.Training:
+    """Return how a featurizer is fitted: on every well, or on the wells of ``table`` for one outer fold."""
+    seen = dataset.wells[["Metadata_Plate", "Metadata_Well"]] if table is None else table
+    wells = dataset.wells.merge(seen[["Metadata_Plate", "Metadata_Well"]].drop_duplicates())
+    return weights.Training(wells, seen, fold, settings.seed, settings.threads, settings.device)
+
+
 def pose(
     settings: Settings, dataset: Dataset, store: Store, protocol: Protocol
 ) -> tuple[list[tuple[str, Problem]], list[Failure]]:
@@ -349,9 +388,10 @@ def start(settings: Settings, tick: Ticker) -> Done:
     dataset = open_dataset(settings.dataset, tick)
     entrants, unavailable = resolve(settings, dataset)
     registry = known(settings.plugins)
-    for kind, names in (("tasks", settings.tasks), ("heads", settings.heads)):
-        for name in names:
-            registry.get(kind, name)
+    for name in settings.tasks:
+        registry.get("tasks", name)
+    for name in settings.heads:
+        registry.get("heads", name)
     store = Store(Path(settings.store))
     posed, failures = pose(settings, dataset, store, protocol)
     session = Session(settings, dataset, store, protocol, entrants, tick)
@@ -375,5 +415,5 @@ def open_dataset(named: str, tick: Ticker) -> Dataset:
     if path is None:
         from bench.demo import make
 
-        path = make(DEMO, report=lambda done, total: tick("demo screen", done, total))
+        path = make(DEMO, report=tick)
     return load(path)

@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Training:
     """How a featurizer is fitted.
 
-    ``wells`` are the wells it may see and ``table`` what else it may learn from; ``fold`` names the outer fold
-    of an inductive featurizer and the digest of its table (None for one fitted on the whole dataset).
+    ``wells`` are the wells it may see and ``table`` what else it may learn from; ``fold`` names the outer
+    fold of an inductive featurizer and the digest of its table (None for one fitted on all wells).
     """
 
     wells: pd.DataFrame
@@ -40,9 +40,25 @@ class Training:
     device: str
 
 
-def key(store: Store, dataset: Dataset, spec: Spec, featurizer: Featurizer, training: Training) -> str:
-    """Return the key of the weights; it hashes the training images but reads none of their pixels."""
-    return _key_and_document(store, dataset, spec, featurizer, training)[0]
+def document(
+    dataset: Dataset,
+    spec: Spec,
+    featurizer: Featurizer,
+    training: Training,
+    content_hash: Callable[[Path], str],
+) -> dict[str, Any]:
+    """Return what determines the weights; its digest is their key."""
+    from bench.featurize import plate_content
+    from bench.store import digest
+
+    by = ["Metadata_Plate", "Metadata_Well"]
+    wells = training.wells[by].sort_values(by)
+    needs = featurizer.card.needs
+    plates = sorted(set(wells["Metadata_Plate"]))
+    contents = [digest(plate_content(dataset, plate, needs, content_hash)) for plate in plates]
+    images = digest({"wells": wells.to_dict("list"), "plates": contents})
+    fold = dict(training.fold) if training.fold is not None else None
+    return weights_document(spec, featurizer, dataset, images, training.seed, fold)
 
 
 def folder(weights_key: str) -> str:
@@ -58,7 +74,12 @@ def ensure(
     The work folder outlives a kill, so the same call goes on from the last checkpoint. A second process that
     fits the same weights at the same time works in a folder of its own, and the first to commit wins.
     """
-    weights_key, document = _key_and_document(store, dataset, spec, featurizer, training)
+    from bench.featurize import content_hashes
+    from bench.store import digest
+
+    with content_hashes(store) as content_hash:
+        determined_by = document(dataset, spec, featurizer, training, content_hash)
+    weights_key = digest(determined_by)
     if store.has(folder(weights_key)):
         return weights_key
     import torch
@@ -82,36 +103,17 @@ def ensure(
             threads=training.threads,
             device=training.device,
         )
-        store.commit(folder(weights_key), featurizer.save, {"key_document": document, "provenance": spent})
+        store.commit(
+            folder(weights_key), featurizer.save, {"key_document": determined_by, "provenance": spent}
+        )
     return weights_key
-
-
-def _key_and_document(
-    store: Store, dataset: Dataset, spec: Spec, featurizer: Featurizer, training: Training
-) -> tuple[str, dict[str, Any]]:
-    from bench.featurize import content_hashes, plate_content
-    from bench.store import digest
-
-    wells = training.wells[["Metadata_Plate", "Metadata_Well"]].sort_values(
-        ["Metadata_Plate", "Metadata_Well"]
-    )
-    needs = featurizer.card.needs
-    with content_hashes(store) as content_hash:
-        contents = [
-            digest(plate_content(dataset, plate, needs, content_hash))
-            for plate in sorted(set(wells["Metadata_Plate"]))
-        ]
-    seen = {"wells": digest(wells.to_dict("list")), "plates": contents}
-    fold = dict(training.fold) if training.fold is not None else None
-    document = weights_document(spec, featurizer, dataset, digest(seen), training.seed, fold)
-    return digest(document), document
 
 
 @contextmanager
 def _workdir(stable: Path) -> Iterator[Path]:
-    """Give the stable work folder to whoever holds its lock, a passing one to anyone else; remove it when done.
+    """Give the stable work folder to whoever holds its lock, a passing one to anyone else.
 
-    A folder is kept when the work fails or is killed, for its checkpoints.
+    It is removed when the work is done and kept, for its checkpoints, when the work fails or is killed.
     """
     stable.mkdir(parents=True, exist_ok=True)
     with (stable / "lock").open("w") as lock:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Format = Literal["terminal", "markdown", "csv", "json"]
 StoreOption = Annotated[
-    str, typer.Option("--store", help="Folder of the store.", default_factory=default_store, show_default=False)
+    str,
+    typer.Option("--store", help="Folder of the store.", default_factory=default_store, show_default=False),
 ]
 
 
@@ -58,7 +59,7 @@ def show(ranked: Leaderboard, format_: Format, out: Path | None = None) -> None:
     """Print or write every board, and why runs stand on different ones."""
     if format_ == "terminal" and out is None:
         show_terminal(ranked.boards)
-        for sentence in ranked.separations:
+        for sentence in ranked.notes:
             ui.err().print(sentence, markup=False)
         return
     text = as_text(ranked.boards, format_)
@@ -68,7 +69,9 @@ def show(ranked: Leaderboard, format_: Format, out: Path | None = None) -> None:
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise BenchError(f"{out}: cannot be written ({error.strerror}); name another file with --out") from error
+        raise BenchError(
+            f"{out}: cannot be written ({error.strerror}); name another file with --out"
+        ) from error
 
 
 def show_terminal(boards: list[Board]) -> None:
@@ -126,6 +129,6 @@ def verify(
         return
     for one in verified:
         ui.print_text(
-            f"{one['run']}  {one['label']}: {one['readouts']} readouts × {one['perturbations']} perturbations over "
-            f"{one['folds']} folds recomputed from predictions, every number equal\n"
+            "{run}  {label}: {readouts} readouts × {perturbations} perturbations over {folds} folds "
+            "recomputed from predictions, every number equal\n".format(**one)
         )

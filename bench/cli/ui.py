@@ -50,9 +50,7 @@ def print_text(text: str) -> None:
 class Ticker(Protocol):
     """Told of progress by long work."""
 
-    def __call__(
-        self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None
-    ) -> None:
+    def __call__(self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
         """Say that ``done`` of ``total`` units of ``stage`` are finished."""
 
 

@@ -1,0 +1,125 @@
+"""``bench run`` from images to a board, resumed, repeated, recomputed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.support import BENCH, QUICK, Run, contents
+
+
+def test_a_run_ends_in_a_board_with_entrant_controls_floor_and_permuted_labels(
+    bench: Run, screen: Path, scored: Path
+) -> None:
+    done = bench("leaderboard", "--store", scored, "--json", cwd=screen.parent)
+    (board,) = json.loads(done.stdout)
+    labels = {row["label"] for row in board["rows"]}
+    assert labels == {"intensity", "cell-count", "position", "training mean"} | _permuted(labels)
+    assert all(row["coverage"] == 1 for row in board["rows"])
+
+
+def _permuted(labels: set[str]) -> set[str]:
+    return {label for label in labels if "permuted" in label}
+
+
+def test_the_same_command_again_computes_nothing_and_prints_the_same(
+    bench: Run, screen: Path, scored: Path
+) -> None:
+    before = contents(scored)
+    again = bench(*QUICK, "--dataset", screen, "--store", scored, "--json", cwd=screen.parent)
+    assert again.returncode == 0, again.stderr
+    assert contents(scored) == before
+
+
+def test_processes_change_no_byte(bench: Run, screen: Path, scored: Path, tmp_path: Path) -> None:
+    alone = bench(*QUICK[:-1], "1", "--dataset", screen, "--store", tmp_path / "store", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    assert contents(tmp_path / "store") == contents(scored)
+
+
+@pytest.mark.parametrize("seconds", [4.0, 9.0])
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
+    bench: Run, screen: Path, scored: Path, tmp_path: Path, seconds: float
+) -> None:
+    store = tmp_path / "store"
+    words = [str(BENCH), *QUICK, "--dataset", str(screen), "--store", str(store)]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        time.sleep(seconds)
+        process.kill()
+    again = bench(*QUICK, "--dataset", screen, "--store", store, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert contents(store).keys() >= contents(scored).keys()
+    assert {k: v for k, v in contents(store).items() if not k.startswith(".")} == contents(scored)
+
+
+def test_an_interrupted_run_says_so_and_leaves_a_clean_store(
+    bench: Run, screen: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    words = [str(BENCH), *QUICK, "--dataset", str(screen), "--store", str(store)]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "goes on from there" in said
+    assert "Traceback" not in said
+    assert bench("store", "verify", "--store", store, cwd=tmp_path).returncode == 0
+
+
+def test_two_runs_into_one_store_at_once_end_in_the_same_bytes(
+    bench: Run, screen: Path, scored: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    words = [str(BENCH), *QUICK, "--dataset", str(screen), "--store", str(store)]
+    racing = [subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(300) for process in racing] == [0, 0]
+    assert contents(store) == contents(scored)
+
+
+def test_every_stored_number_is_recomputed_from_predictions(bench: Run, screen: Path, scored: Path) -> None:
+    done = bench("verify", "all", "--store", scored, "--json", cwd=screen.parent)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 5
+
+
+def test_an_altered_prediction_is_found(bench: Run, scored: Path, tmp_path: Path) -> None:
+    import shutil
+
+    store = Path(shutil.copytree(scored, tmp_path / "store"))
+    part = next(store.glob("predictions/run=*/repeat=0/fold=0/predictions.parquet"))
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    run = part.parts[-4].removeprefix("run=")
+    done = bench("verify", run, "--store", store, cwd=tmp_path)
+    assert done.returncode == 1
+    assert str(part.parent.relative_to(store)) in done.stderr
+
+
+def test_the_masked_autoencoder_trains_embeds_and_is_found_again(
+    bench: Run, screen: Path, tmp_path: Path
+) -> None:
+    words = ("run", "-f", "mae", "--set", "mae.steps=2", "--set", "mae.batch=8", "--layer", "proteins")
+    words = (
+        *words,
+        "--controls",
+        "untrained,oracle",
+        "--dataset",
+        screen,
+        "--store",
+        tmp_path / "store",
+        "--json",
+    )
+    first = bench(*words, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    before = contents(tmp_path / "store")
+    assert any(name.startswith("weights/") for name in before)
+    second = bench(*words, cwd=tmp_path)
+    assert contents(tmp_path / "store") == before
+    assert json.loads(second.stdout)["boards"] == json.loads(first.stdout)["boards"]
