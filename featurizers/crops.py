@@ -63,9 +63,9 @@ def cut(
     scale
         Crop pixels per field pixel; below 1 a larger part of the field is seen.
     mask
-        Which label image says what belongs to the object: the one of that name; ``"outermost"`` the first that
-        the field has of cells, objects, nuclei; ``"none"`` everything inside the field. An object without any
-        pixel in it is left out.
+        Which label image says what belongs to the object: the one of that name; ``"outermost"`` the first
+        that the field has of cells, objects, nuclei; ``"none"`` everything inside the field. An object
+        without any pixel in it is left out.
     background
         ``"zero"`` sets everything outside the object to 0, other objects included; ``"keep"`` leaves it.
     border
