@@ -14,7 +14,7 @@ from leaderboard.comparison import BOARD_KEY, why_apart
 from leaderboard.decide import Decision, decide, skill_interval
 from leaderboard.panel import Standing, check, common_panel, shared, standings
 from leaderboard.ranks import Ranking, rank
-from leaderboard.readouts import ReadoutTests, readout_tests
+from leaderboard.readouts import ReadoutTests, Tick, readout_tests
 from leaderboard.rules import Rules
 from leaderboard.schema import BoardError, Entry
 
@@ -81,6 +81,8 @@ class Leaderboard:
         Runs, in any order.
     rules
         Levels and sign-flips.
+    tick
+        Told of progress: stage, runs done, runs in all (per board).
 
     Attributes
     ----------
@@ -95,7 +97,9 @@ class Leaderboard:
         When a run is given twice or its arrays do not fit its names.
     """
 
-    def __init__(self, entries: Sequence[Entry], rules: Rules | None = None) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], rules: Rules | None = None, tick: Tick | None = None
+    ) -> None:
         rules = rules or Rules()
         groups: dict[tuple[str, ...], list[Entry]] = {}
         seen: set[str] = set()
@@ -105,11 +109,11 @@ class Leaderboard:
                 raise BoardError(f"Run {entry.run!r} is given twice; pass every run once.")
             seen.add(entry.run)
             groups.setdefault(tuple(str(getattr(entry, name)) for name in BOARD_KEY), []).append(entry)
-        self.boards = [make_board(group, rules) for group in groups.values()]
+        self.boards = [make_board(group, rules, tick) for group in groups.values()]
         self.separations = _separations([group[0] for group in groups.values()])
 
 
-def make_board(entries: Sequence[Entry], rules: Rules) -> Board:
+def make_board(entries: Sequence[Entry], rules: Rules, tick: Tick | None = None) -> Board:
     """Build one board from runs that share all of its key."""
     panel = common_panel(entries)
     placed = sorted(
@@ -128,7 +132,7 @@ def make_board(entries: Sequence[Entry], rules: Rules) -> Board:
         margin=margin,
         level=rules.level,
     )
-    tests = readout_tests(placed, panel, rules)
+    tests = readout_tests(placed, panel, rules, tick)
     rows = _rows(placed, ranked, ranking, decisions, tests, rules)
     pairs = _pairs(decisions, ranked, ranking)
     return Board(

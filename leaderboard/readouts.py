@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from leaderboard.panel import Standing
     from leaderboard.rules import Rules
     from leaderboard.summands import FloatArray
+
+
+Tick = Callable[[str, int, int], None]
+"""Told of progress: stage, done, total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +102,38 @@ class ReadoutTests:
         return pd.concat(parts, ignore_index=True)
 
 
-def readout_tests(placed: Sequence[Standing], panel: tuple[str, ...], rules: Rules) -> ReadoutTests:
+def readout_tests(
+    placed: Sequence[Standing], panel: tuple[str, ...], rules: Rules, tick: Tick | None = None
+) -> ReadoutTests:
     """Run every per-readout test of a board.
 
     "Beyond controls" is an intersection-union test (Berger 1982, Technometrics 24, 295-300): its p-value is
     the largest over the controls of the A-vs-B p-values, 1 where a control is at least as good, with
     Benjamini-Hochberg over readouts; a readout counts when it is predictable too.
+
+    Parameters
+    ----------
+    placed
+        Runs of the board.
+    panel
+        The board's readouts.
+    rules
+        Flips, seed and q.
+    tick
+        Told of progress: stage, runs done, runs in all.
     """
-    floor = {
-        s.entry.run: against_floor(s.entry.e, s.entry.e0, s.entry.folds, s.summands.defined, rules)
-        for s in placed
-        if s.entry.role != "floor"
-    }
-    beyond = {}
-    for standing in placed:
+    floor: dict[str, PerReadout] = {}
+    beyond: dict[str, FloatArray] = {}
+    for done, standing in enumerate(placed, start=1):
+        entry = standing.entry
+        if entry.role != "floor":
+            floor[entry.run] = against_floor(entry.e, entry.e0, entry.folds, standing.summands.defined, rules)
         rivals = controls_of(standing, placed)
-        if rivals and standing.entry.role in ("entrant", "ceiling") and standing.entry.readouts == panel:
+        if rivals and entry.role in ("entrant", "ceiling") and entry.readouts == panel:
             p = np.max([_better_than(standing, rival, rules) for rival in rivals], axis=0)
-            beyond[standing.entry.run] = benjamini_hochberg(p)
+            beyond[entry.run] = benjamini_hochberg(p)
+        if tick is not None:
+            tick("testing readouts", done, len(placed))
     twins = {s.entry.run: twin for s in placed if (twin := _twin(s, placed))}
     return ReadoutTests(floor=floor, controls=beyond, permuted=twins, q=rules.q)
 

@@ -106,6 +106,16 @@ def test_an_entrant_that_does_not_beat_cell_count_has_shown_nothing_beyond_it(sm
     assert not any(note.startswith("mae[") and "does not beat" in note for note in notes)
 
 
+def test_one_control_that_is_as_good_leaves_nothing_beyond_controls_unless_its_head_differs(small_screen):
+    mae = by_name(small_screen, "mae")
+    strong = replace(mae, run="strong", label="intensity", name="intensity", role="control")
+    board = only([*small_screen, strong])
+    assert row(board, "mae[")["beyond_controls"] == 0
+    assert any(note.startswith("mae[") and "does not beat intensity" in note for note in board.notes)
+    other_head = only([*small_screen, replace(strong, head="knn")])
+    assert row(other_head, "mae[")["beyond_controls"] == row(only(small_screen), "mae[")["beyond_controls"]
+
+
 def test_controls_of_another_head_are_held_against_an_entrant_that_has_none_of_its_own(small_screen):
     weak = replace(by_name(small_screen, "cell-count"), run="weak", label="weak", role="entrant", head="knn")
     assert any(note.startswith("weak does not beat cell-count") for note in only([*small_screen, weak]).notes)
@@ -281,6 +291,15 @@ def test_few_strong_perturbations_are_called_not_resolvable(small_screen):
     assert any("not resolvable" in note for note in only(strong).notes)
 
 
+def test_the_effective_number_is_that_of_whole_runs(small_screen):
+    folds = small_screen[0].folds.copy()
+    folds[:, 10:] = -1
+    part = replace(small_screen[0], run="part", label="part", folds=folds, coverage=0.1)
+    effective = [n for n in only(small_screen).notes if n.startswith("Effective")]
+    assert effective == [n for n in only([*small_screen, part]).notes if n.startswith("Effective")]
+    assert "of 120" in effective[0]
+
+
 def test_a_resolved_lead_within_the_margin_is_a_tie_and_said(screen):
     board = only([replace(entry, margin=0.2) for entry in screen])
     assert board.rows["rank_high"].dropna().eq(3).all()
@@ -318,6 +337,12 @@ def test_an_entry_whose_names_and_arrays_disagree_is_refused(small_screen, chang
 def test_the_same_run_twice_is_refused(small_screen):
     with pytest.raises(BoardError, match="given twice"):
         Leaderboard([small_screen[0], small_screen[0]])
+
+
+def test_progress_is_told_once_per_run(small_screen):
+    told = []
+    Leaderboard(small_screen, RULES, tick=lambda stage, done, total: told.append((stage, done, total)))
+    assert told == [("testing readouts", done, 8) for done in range(1, 9)]
 
 
 def test_the_order_of_the_runs_changes_nothing(small_screen, board):
