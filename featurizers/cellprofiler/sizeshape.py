@@ -324,7 +324,6 @@ def _hu(nu: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 
 def _moment_features(
     sums: NDArray[np.float64],
-    centroid: NDArray[np.float64],
     origin: NDArray[np.int64],
     box: NDArray[np.int64],
 ) -> dict[str, NDArray[np.float64]]:

@@ -1,0 +1,104 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr
+
+from featurizers.base import FeaturizerError
+from featurizers.cellprofiler.costes import measure_costes
+from featurizers.cellprofiler.objects import find_objects, gather
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def brute_force(x, y, scale):
+    """The same search with a whole correlation at every step."""
+    lit = (x > 0) | (y > 0)
+    cov = np.cov(x[lit], y[lit])
+    difference = cov[1, 1] - cov[0, 0]
+    slope = (difference + np.sqrt(difference**2 + 4 * cov[0, 1] ** 2)) / (2 * cov[0, 1])
+    offset = y[lit].mean() - slope * x[lit].mean()
+
+    def correlation(candidate):
+        below = (x < candidate / scale) | (y < slope * (candidate / scale) + offset)
+        if below.sum() < 3 or np.ptp(x[below]) == 0 or np.ptp(y[below]) == 0:
+            return np.nan
+        return pearsonr(x[below], y[below])[0]
+
+    left, right, previous, found = 1, scale, 0, None
+    candidate = int((right - left) // (6 / 5)) + left
+    while candidate != previous:
+        r = correlation(candidate)
+        if not r >= 0:
+            left = candidate - 1
+        else:
+            right, found = candidate + 1, candidate
+        previous = candidate
+        candidate = int((right - left) // (6 / 5 if right - left > 6 else 2)) + left
+    if found is None or np.isnan(correlation(found - 1)):
+        return np.nan, np.nan
+    cut_x = (found - 1) / scale
+    cut_y = slope * cut_x + offset
+    both = (x > cut_x) & (y > cut_y)
+    return x[both].sum() / x[x >= cut_x].sum(), y[both].sum() / y[y >= cut_y].sum()
+
+
+@pytest.mark.parametrize("correlation", [0.95, 0.3, -0.05, -0.6])
+@pytest.mark.parametrize("scale", [255, 65535])
+def test_settling_pixels_finds_what_brute_force_finds(correlation, scale):
+    rng = np.random.default_rng(round(100 * correlation) + scale)
+    mask = np.repeat(np.arange(1, 9, dtype=np.int32), 60).reshape(8, 60)
+    x = rng.normal(size=mask.shape)
+    y = correlation * x + np.sqrt(1 - correlation**2) * rng.normal(size=mask.shape)
+    y[4:] += 3 * (rng.random((4, 60)) < 0.05)  # a bright tail that reverses the background's sign
+    pixels = np.stack([x, y])
+    pixels = np.clip(0.3 + 0.1 * pixels, 0, 1)
+    pixels = np.rint(pixels * scale) / scale
+    objects = find_objects(mask)
+    ours = measure_costes(objects, gather(pixels, objects), [(0, 1), (1, 0)], scale)
+    for k in range(8):
+        expected = [brute_force(pixels[a, k], pixels[b, k], scale) for a, b in [(0, 1), (1, 0)]]
+        np.testing.assert_allclose(ours[k], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("compartment", ["nuclei", "cells", "cytoplasm"])
+def test_costes_equals_cp_measure(field, compartment):
+    cp = pytest.importorskip("cp_measure.core.measurecolocalization")
+    mask = getattr(field, compartment)
+    objects = find_objects(mask)
+    pairs = list(permutations(range(len(field.pixels)), 2))
+    ours = measure_costes(objects, gather(field.pixels, objects), pairs)
+    for j, (a, b) in enumerate(pairs):
+        theirs = cp.get_correlation_costes(field.pixels[a], field.pixels[b], objects.labels, scale_max=65535)
+        for side in range(2):
+            expected = theirs[f"Correlation_Costes_{side + 1}"]
+            np.testing.assert_allclose(ours[:, j, side], expected, rtol=1e-6, atol=1e-12)
+
+
+def test_tiny_objects_zeros_and_constant_channels_equal_cp_measure(tiny_objects):
+    cp = pytest.importorskip("cp_measure.core.measurecolocalization")
+    rng = np.random.default_rng(13)
+    shape = tiny_objects.shape
+    sparse = rng.integers(0, 60000, shape) * (rng.random(shape) < 0.5) / 65535
+    pixels = np.stack([rng.integers(0, 65536, shape) / 65535, sparse, np.full(shape, 0.2), np.zeros(shape)])
+    objects = find_objects(tiny_objects)
+    pairs = [(0, 1), (1, 0), (0, 2), (2, 0), (0, 3), (3, 1), (2, 3)]
+    ours = measure_costes(objects, gather(pixels, objects), pairs)
+    for j, (a, b) in enumerate(pairs):
+        theirs = cp.get_correlation_costes(pixels[a], pixels[b], objects.labels, scale_max=65535)
+        for side in range(2):
+            expected = theirs[f"Correlation_Costes_{side + 1}"]
+            np.testing.assert_allclose(ours[:, j, side], expected, rtol=1e-6, err_msg=f"{a} {b}")
+
+
+@pytest.mark.parametrize("pixels", [np.full((2, 3, 3), 1.5), np.full((2, 3, 3), -0.1)])
+def test_pixels_outside_the_unit_interval_are_refused(pixels):
+    objects = find_objects(np.ones((3, 3), np.int32))
+    with pytest.raises(FeaturizerError, match=r"need pixels in \[0, 1\]"):
+        measure_costes(objects, gather(pixels, objects), [(0, 1)])
+
+
+def test_a_scale_without_candidates_is_refused():
+    objects = find_objects(np.ones((3, 3), np.int32))
+    with pytest.raises(FeaturizerError, match="scale"):
+        measure_costes(objects, np.zeros((2, 9)), [(0, 1)], scale=1)
