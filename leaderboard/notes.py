@@ -126,7 +126,7 @@ def _controls(placed: Sequence[Standing], pairs: pd.DataFrame, label: dict[str, 
         unbeaten = [r for r in rivals if (entry.run, r.run) not in better]
         if not unbeaten:
             continue
-        verdict = "nothing shown beyond them"
+        verdict = "nothing shown beyond that"
         if any(rival.role == "floor" for rival in unbeaten):
             verdict = "nothing shown at all"
         elif any(rival.name == "cell-count" for rival in unbeaten):
