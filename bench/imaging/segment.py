@@ -43,6 +43,9 @@ class OtsuLog:
         Gaussian sigma before thresholding.
     min_area
         Least area of a nucleus, as a share of π · radius².
+    min_saddle
+        Two maxima are two nuclei if the response between them falls at least this far below the lower one (a
+        lone disc answers with 2/e = 0.74).
     min_contrast
         A field whose nuclei are not this many standard deviations of the background brighter than it holds no
         nucleus. (Pure noise, cut by Otsu, reaches 2.7.)
@@ -55,6 +58,7 @@ class OtsuLog:
     radius_px: float = 0.0
     smooth_px: float = 1.0
     min_area: float = 0.2
+    min_saddle: float = 0.05
     min_contrast: float = 5.0
     reach_px: float = 0.0
     border: Border = "keep"
@@ -149,8 +153,9 @@ def otsu_log(nucleus: NDArray[Any], others: NDArray[Any], config: OtsuLog) -> Ob
 
     With B = [G_smooth * I > Otsu], the centres are the local maxima of -σ² ∇²G_σ * B with σ = r / √2, the
     scale at which a disc of radius r answers most. Each pixel of B goes to a centre by watershed on that
-    response. Cells are nuclei grown by at most ``reach_px`` into the Otsu foreground of the summed channels,
-    every pixel to its nearest nucleus.
+    response. Maxima with a shallow saddle between them are one nucleus. Cells are nuclei grown by at most
+    ``reach_px`` into the Otsu foreground of the summed logarithms of the channels, every pixel to its
+    nearest nucleus.
 
     Parameters
     ----------
@@ -186,6 +191,7 @@ def otsu_log(nucleus: NDArray[Any], others: NDArray[Any], config: OtsuLog) -> Ob
     markers = np.zeros(binary.shape, np.int32)
     markers[peaks[:, 0], peaks[:, 1]] = np.arange(1, len(peaks) + 1)
     labels = watershed(-response, markers, mask=binary).astype(np.int32)
+    labels, peaks = _merged(labels, peaks, response, config.min_saddle)
     kept = _kept(labels, len(peaks), config.min_area * np.pi * radius**2, config.border)
     if not kept.any():
         return _none(nucleus.shape, ("nuclei", "cells"))
@@ -261,18 +267,56 @@ def _component_radius(binary: NDArray[np.bool_]) -> float:
     return max(1.5, float(np.sqrt(np.median(heavy) / np.pi)))
 
 
+def _merged(
+    labels: NDArray[np.int32], peaks: NDArray[np.int64], response: NDArray[np.float32], depth: float
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Join neighbours whose saddle lies less than ``depth`` below the lower of their maxima.
+
+    One long nucleus answers with two maxima and a shallow saddle, two nuclei that touch with a deep one.
+    The highest saddle goes first and the higher maximum stays (0-dimensional persistence).
+    """
+    a, b, height = [], [], []
+    for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        left, right = labels[first], labels[second]
+        meet = (left != right) & (left > 0) & (right > 0)
+        a.append(np.minimum(left[meet], right[meet]))
+        b.append(np.maximum(left[meet], right[meet]))
+        height.append(np.minimum(response[first][meet], response[second][meet]))
+    saddles: dict[tuple[int, int], float] = {}
+    for i, j, h in zip(np.concatenate(a), np.concatenate(b), np.concatenate(height), strict=True):
+        saddles[int(i), int(j)] = max(float(h), saddles.get((int(i), int(j)), -np.inf))
+    top = [np.inf, *(float(response[r, c]) for r, c in peaks)]
+    owner = list(range(len(top)))
+
+    def root(i: int) -> int:
+        while owner[i] != i:
+            i = owner[i]
+        return i
+
+    for (i, j), h in sorted(saddles.items(), key=lambda item: (-item[1], item[0])):
+        # Of equal maxima the first in raster order stays.
+        high, low = sorted((root(i), root(j)), key=lambda k: (-top[k], k))
+        if high != low and top[low] - h < depth:
+            owner[low] = high
+    roots = np.array([root(i) for i in range(len(owner))])
+    stay = np.unique(roots[1:])
+    number = np.zeros(len(owner), np.int32)
+    number[stay] = np.arange(1, len(stay) + 1)
+    return number[roots][labels], peaks[stay - 1]
+
+
 def _cells(
     nuclei: NDArray[np.int32], channels: NDArray[Any], reach: float, config: OtsuLog
 ) -> NDArray[np.int32]:
     from scipy import ndimage
     from skimage.segmentation import expand_labels
 
+    # Logarithms, because dim cytoplasm beside bright nuclei and bright cells beside dim ones are all cell.
     total = np.zeros(nuclei.shape, np.float32)
     for channel in channels:
         grey = ndimage.gaussian_filter(channel.astype(np.float32), config.smooth_px)
-        spread = grey.std()
-        if spread > 0:
-            total += grey / spread
+        if grey.max() > 0:
+            total += np.log(np.maximum(grey / grey.max(), 1e-4))
     grown = expand_labels(nuclei, reach).astype(np.int32)
     stained = _binary(total, min_contrast=0.0)
     if stained is not None:

@@ -34,7 +34,7 @@ def matches(truth: np.ndarray, found: np.ndarray) -> int:
 
 
 def test_nf1_nuclei_agree_with_the_authors_masks():
-    """Measured: F1 0.970 at IoU 0.5 over 132 nuclei in 5 fields (both sides without border nuclei)."""
+    """Measured: F1 0.985 at IoU 0.5 over 132 nuclei in 5 fields (both sides without border nuclei)."""
     hits = found = true = 0
     for path in sorted((folder("images_nf1_cellpainting") / "Plate_2_images").glob("*DAPI*.tif")):
         image = read_plane(str(path), 0)
@@ -43,7 +43,7 @@ def test_nf1_nuclei_agree_with_the_authors_masks():
         labels = segment.otsu_log(image, image[None], OtsuLog(border="drop")).masks["nuclei"]
         hits, found, true = hits + matches(truth, labels), found + int(labels.max()), true + n
     assert true == 132
-    assert 2 * hits / (found + true) > 0.95
+    assert 2 * hits / (found + true) > 0.97
 
 
 def test_gastruloids_agree_with_the_authors_areas():

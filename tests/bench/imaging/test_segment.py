@@ -58,6 +58,44 @@ def test_an_elongated_nucleus_stays_one():
     assert len(run(noisy(image)).ids) == 2
 
 
+def ridge(*heights: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A response that zigzags along a row, its watershed labels and its peaks (the even positions)."""
+    response = np.array([heights], np.float32).repeat(2, axis=0)
+    columns = np.arange(0, len(heights), 2)
+    labels = (np.arange(len(heights)) // 2 + 1)[None].repeat(2, axis=0).astype(np.int32)
+    return labels, np.stack([np.zeros_like(columns), columns], axis=1), response
+
+
+@pytest.mark.parametrize(
+    ("heights", "depth", "expected"),
+    [
+        # Saddles 0.2 and 0.05 below the lower of their maxima.
+        ((0.7, 0.4, 0.6, 0.55, 0.65), 0.01, [0, 2, 4]),
+        ((0.7, 0.4, 0.6, 0.55, 0.65), 0.1, [0, 4]),
+        ((0.7, 0.4, 0.6, 0.55, 0.65), 0.3, [0]),
+        # The low middle joins its higher neighbour; what is left is judged by the maxima, not by the middle.
+        ((0.7, 0.4, 0.45, 0.41, 0.65), 0.1, [0, 4]),
+        # Of two equal maxima the first stays.
+        ((0.5, 0.48, 0.5), 0.1, [0]),
+    ],
+)
+def test_maxima_are_joined_over_shallow_saddles_highest_first(heights, depth, expected):
+    labels, peaks, response = ridge(*heights)
+    joined, kept = segment._merged(labels, peaks, response, depth)
+    assert kept[:, 1].tolist() == expected
+    assert joined.max() == len(expected)
+    assert (joined > 0).all()
+    np.testing.assert_array_equal(joined[kept[:, 0], kept[:, 1]], np.arange(1, len(expected) + 1))
+
+
+@pytest.mark.parametrize("axes", [(9, 12), (7, 13)])
+def test_a_nucleus_twice_as_large_or_as_long_as_the_others_stays_one(axes):
+    image = discs([(25, 25), (25, 60), (130, 30), (140, 180), (20, 180)], 7.0)
+    image[ellipse(80, 110, *axes, shape=SHAPE)] = 400.0
+    assert len(run(noisy(image)).ids) == 6
+    assert len(run(noisy(image), min_saddle=0.0).ids) == 7
+
+
 def test_the_centres_are_the_maxima_of_the_scale_normalised_laplacian():
     """The fast path (separable filters, ranked peaks) against the definition, pixel by pixel."""
     image = noisy(discs([(40, 40), (52, 48), (100, 150)], 7.0))
