@@ -91,7 +91,7 @@ def slow_join(wells, frame, layer):
 
 @st.composite
 def screens(draw):
-    n = draw(st.integers(1, 12))
+    n = draw(st.integers(4, 12))
     wells = pd.DataFrame(
         {
             "Metadata_Plate": [f"P{1 + i % 2}" for i in range(n)],
@@ -124,7 +124,7 @@ def screens(draw):
     return wells, frame, key, join_rule, dose_rule
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(screens())
 def test_a_join_equals_a_double_loop_over_rows_and_wells(tmp_path_factory, case):
     wells, frame, key, join_rule, dose_rule = case
@@ -211,6 +211,29 @@ def test_what_does_not_meet_is_counted_and_named(tmp_path):
     text = " ".join(report.sentences())
     assert "ghost" in text
     assert "P9/H12" in text
+
+
+def test_controls_are_units_of_their_own_where_the_layer_measured_them(tmp_path):
+    wells = plate(["x", "DMSO", "y", "DMSO"], Metadata_pert_type=["trt", "negcon", "poscon", "negcon"])
+    readouts = {
+        "Metadata_Plate": ["P1"] * 4,
+        "Metadata_Well": ["A01", "A02", "A03", "A04"],
+        "g": [1.0, 2.0, 3.0, 4.0],
+    }
+    data, layer = screen(tmp_path, wells, readouts, key=("Metadata_Plate", "Metadata_Well"))
+    task, report = join_with_report(data, layer, data.wells)
+    assert task.control.tolist() == [False, True, False, True]
+    assert task.well_control.tolist() == [False, True, False, True]
+    assert report.perturbations == 2
+
+
+def test_a_well_without_a_perturbation_takes_no_part_even_if_measured(tmp_path):
+    readouts = {"Metadata_Plate": ["P1", "P1"], "Metadata_Well": ["A01", "A02"], "g": [1.0, 2.0]}
+    data, layer = screen(tmp_path, plate(["", "x"]), readouts, key=("Metadata_Plate", "Metadata_Well"))
+    task, report = join_with_report(data, layer, data.wells)
+    assert task.groups.tolist() == ["x"]
+    assert report.wells_unnamed == ("P1/A01",)
+    assert report.rows_without_wells == ("P1/A01",)
 
 
 def test_names_of_one_structure_are_one_perturbation(tmp_path):
