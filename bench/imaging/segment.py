@@ -155,7 +155,7 @@ def otsu_log(nucleus: NDArray[Any], others: NDArray[Any], config: OtsuLog) -> Ob
     scale at which a disc of radius r answers most. Each pixel of B goes to a centre by watershed on that
     response. Maxima with a shallow saddle between them are one nucleus. Cells are nuclei grown by at most
     ``reach_px`` into the Otsu foreground of the summed logarithms of the channels, every pixel to its
-    nearest nucleus. One scale serves the whole field: a nucleus of more than about three times the typical area
+    nearest nucleus. One scale serves the whole field: a nucleus of more than about twice the typical size
     may still be cut in two.
 
     Parameters
