@@ -58,7 +58,7 @@ class RidgeConfig:
     inner_folds: int = 4
     seed: int = 0
     products: Literal["float32", "float64"] = "float32"
-    block: int = 1024
+    block: int = 512
 
 
 @dataclass(frozen=True, eq=False)

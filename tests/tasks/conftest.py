@@ -46,7 +46,7 @@ def build_screen(
     data = TaskData(
         wells=wells,
         units=wells.copy(),
-        members=sparse.eye_array(len(wells), format="csr"),
+        members=sparse.csr_matrix(sparse.eye(len(wells))),
         Y=Y.astype(np.float32),
         readouts=tuple(f"gene{t}" for t in range(T)),
         groups=wells["Metadata_Compound"].to_numpy(np.str_),

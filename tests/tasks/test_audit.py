@@ -51,7 +51,7 @@ def share_a_well(data, first, second):
     members = data.members.tolil()
     members[a] = 0
     members[a, a] = members[a, b] = 0.5
-    return replace(data, members=sparse.csr_array(members))
+    return replace(data, members=sparse.csr_matrix(members))
 
 
 def test_a_well_in_units_of_training_and_test_perturbations_is_refused(screen):
@@ -74,7 +74,7 @@ def test_a_well_shared_by_the_units_of_one_perturbation_is_no_leak(screen):
     a, b = np.flatnonzero(own.data.groups == "cpd03")[:2]
     members = own.data.members.tolil()
     members[a, a] = members[a, b] = 0.5
-    data = replace(own.data, members=sparse.csr_array(members))
+    data = replace(own.data, members=sparse.csr_matrix(members))
     assert audit(data, NESTED, folds.make(data, NESTED)) == []
 
 
