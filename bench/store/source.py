@@ -122,7 +122,7 @@ def _tokens(node: object) -> Iterator[str]:
             yield ","
         yield "]"
     else:
-        yield f"{type(node).__name__}:{node!r}"
+        yield repr(node)
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -1,8 +1,8 @@
 """Frames and float32 matrices as Parquet files whose bytes depend on nothing but their content.
 
-A file's footer holds one canonical JSON text under ``wellbench``: schema_version, the names of the matrix
-columns (fixed-size lists of float32) and the writer's ``meta``. Pages are zstd and carry checksums that are
-verified at read; row groups are cut by size alone.
+A file's footer holds one canonical JSON text under ``wellbench``: schema_version, the column names, which of
+them are matrices (fixed-size lists of float32), the writer's ``meta``, and a sha256 over these. Pages are
+zstd and carry checksums. Both are verified at read. Row groups are cut by size alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.errors import StoreError
 from bench.store.faults import disk, sentence
-from bench.store.keys import canonical_json
+from bench.store.keys import canonical_json, digest
 from bench.store.manifest import REMEDY
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def write_matrix(
     _check_names(path, names)
     columns = [_plain_column(path, str(name), index[name]) for name in index.columns]
     columns += [_vector_column(path, name, matrix, len(index)) for name, matrix in values.items()]
-    footer = {"schema_version": SCHEMA_VERSION, "matrices": list(values), "meta": meta}
+    footer = {"schema_version": SCHEMA_VERSION, "columns": names, "matrices": list(values), "meta": meta}
+    footer["sha256"] = digest(footer)
     schema = pa.schema(
         [pa.field(name, column.type) for name, column in zip(names, columns, strict=True)],
         metadata={FOOTER: canonical_json(footer)},
@@ -103,7 +104,7 @@ def read_matrix(path: Path) -> tuple[pd.DataFrame, dict[str, NDArray[np.float32]
         When the file is absent, not whole, not ours, or of a newer schema.
     """
     footer = _footer(path)
-    return _READERS[footer["schema_version"]](path, footer["matrices"])
+    return _READERS[footer["schema_version"]](path, footer)
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -119,18 +120,26 @@ def column_names(path: Path) -> list[str]:
         return list(pq.read_schema(path).names)
 
 
-def _read_v1(path: Path, matrices: list[str]) -> tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]:
+def _read_v1(path: Path, footer: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with _whole(path):
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
+    matrices = footer["matrices"]
+    vectors = {
+        name for name in table.column_names if pa.types.is_fixed_size_list(table.schema.field(name).type)
+    }
+    if table.column_names != footer["columns"] or vectors != set(matrices):
+        msg = f"{path} is damaged (its columns are not those that its footer names): {REMEDY}"
+        raise StoreError(msg)
     values = {name: _matrix(table.column(name)) for name in matrices}
     return table.drop_columns(matrices).to_pandas(ignore_metadata=True), values
 
 
-_READERS: dict[int, Callable[[Path, list[str]], tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]]] = {
-    1: _read_v1
-}
+_READERS: dict[
+    int, Callable[[Path, Mapping[str, Any]], tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]]
+] = {1: _read_v1}
 
 
 def _footer(path: Path) -> dict[str, Any]:
@@ -141,8 +150,15 @@ def _footer(path: Path) -> dict[str, Any]:
     if FOOTER not in metadata:
         msg = f"{path} has no wellbench footer, so no writer of ours made it: {REMEDY}"
         raise StoreError(msg)
-    footer: dict[str, Any] = json.loads(metadata[FOOTER])
-    version = footer.get("schema_version")
+    try:
+        footer: dict[str, Any] = json.loads(metadata[FOOTER])
+        whole = footer.pop("sha256") == digest(footer)
+    except (ValueError, KeyError, AttributeError):
+        whole = False
+    if not whole:
+        msg = f"{path} is damaged (its footer was changed): {REMEDY}"
+        raise StoreError(msg)
+    version = footer["schema_version"]
     if version not in _READERS:
         msg = f"{path} has table schema {version}, later than {SCHEMA_VERSION}: install a newer wellbench"
         raise StoreError(msg)

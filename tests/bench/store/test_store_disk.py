@@ -64,7 +64,8 @@ def test_a_read_only_disk_can_be_read_and_says_why_it_cannot_be_written(small_di
     with pytest.raises(StoreError, match="read-only disk"):
         Store(small_disk / "other")
     assert store.verify() == []
-    assert connect(store).sql("SELECT count(*) FROM features").fetchall() == [(3,)]
+    with connect(store) as connection:
+        assert connection.sql("SELECT count(*) FROM features").fetchall() == [(3,)]
 
 
 def test_a_store_of_someone_else_says_permission_denied(fill, part):

@@ -140,6 +140,29 @@ def test_tables_that_cannot_be_stored_are_refused_by_name(tmp_path, frame, value
         write_matrix(tmp_path / "t.parquet", frame, values, {})
 
 
+def test_no_changed_byte_goes_unnoticed_where_it_could_change_what_is_read(tmp_path):
+    """Flip a bit of every third byte in turn: the file is refused, or reads as it was."""
+    path = tmp_path / "m.parquet"
+    matrix = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
+    index = pd.DataFrame({"well": list("abcdef"), "n": range(6)})
+    write_matrix(path, index, {"e": matrix}, {"plate": "P1"})
+    whole = path.read_bytes()
+    refused = 0
+    for i in range(0, len(whole), 3):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
+        try:
+            found, values = read_matrix(path)
+            meta = read_meta(path)
+        except StoreError as error:
+            refused += str(path) in str(error)
+            continue
+        pd.testing.assert_frame_equal(found, index)
+        assert list(values) == ["e"]
+        np.testing.assert_array_equal(values["e"], matrix)
+        assert meta == {"plate": "P1"}
+    assert refused > 0.8 * len(whole) / 3
+
+
 def test_a_table_of_a_newer_schema_asks_for_a_newer_program(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.store.tables.SCHEMA_VERSION", 2)
     write_table(tmp_path / "t.parquet", pd.DataFrame({"a": [1]}), {})

@@ -58,9 +58,10 @@ def test_folders_of_other_depth_and_other_columns_are_put_together_by_name(tmp_p
         "scores/run=c": pd.DataFrame({"q": [0.25]}),
     }.items():
         store.commit(folder, lambda into, f=frame: write_table(into / "scores.parquet", f, {}), {})
-    rows = connect(store).sql("SELECT run, fold, skill, q FROM scores ORDER BY run").fetchall()
+    connection = connect(store)
+    rows = connection.sql("SELECT run, fold, skill, q FROM scores ORDER BY run").fetchall()
     assert rows == [("a", None, 1.0, None), ("b", "1", 2.0, 0.5), ("c", None, None, 0.25)]
-    columns = connect(store).sql("SELECT * FROM scores").columns
+    columns = connection.sql("SELECT * FROM scores").columns
     assert "plate" not in columns
 
 
@@ -85,7 +86,8 @@ def test_unfinished_folders_are_not_seen(store, fill):
     bare = store.root / "scores" / "run=bare"
     bare.mkdir()
     write_table(bare / "scores.parquet", pd.DataFrame({"readout": ["bare"]}), {})
-    rows = connect(store).sql("SELECT readout FROM scores").fetchall()
+    with connect(store) as connection:
+        rows = connection.sql("SELECT readout FROM scores").fetchall()
     assert {"half", "bare"}.isdisjoint(row[0] for row in rows)
 
 
