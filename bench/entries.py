@@ -59,7 +59,9 @@ def load_entry(store: Store, identifier: str) -> Entry:
         margin=settings["margin"],
         optimistic=settings["label"] == "optimistic",
         variance_measured=settings["variance"] == "measured",
-        warnings=tuple(f["message"] for f in record["audit"]),
+        warnings=tuple(
+            f"{f['about']}: {f['message']}" if f["about"] else f["message"] for f in record["audit"]
+        ),
         facts={"card": record["card"], "problem": record["problem"]},
     )
 

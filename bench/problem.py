@@ -40,12 +40,13 @@ def folder(key: str) -> str:
 
 def make(store: Store, dataset: Dataset, layer: Layer, task: Task, protocol: Protocol) -> Problem:
     """Join the layer to the dataset's wells, draw the folds, commit both, and return them."""
-    from bench.datasets import join, join_report
+    from bench.datasets import join_with_report
     from bench.featurize import identity
     from bench.store import code_digest, digest
     from tasks import folds as draw
 
-    data = task.prepare(join(dataset, layer, dataset.wells))
+    joined, report = join_with_report(dataset, layer, dataset.wells)
+    data = task.prepare(joined)
     folds = draw.make(data, protocol)
     folds_hash = draw.digest(folds)
     document = {
@@ -64,7 +65,7 @@ def make(store: Store, dataset: Dataset, layer: Layer, task: Task, protocol: Pro
 
     manifest = {
         "key_document": document,
-        "joined": join_report(dataset, layer, dataset.wells).sentences(),
+        "joined": report.sentences(),
         "prepared": layer.prepared,
         "provenance": provenance(),
     }

@@ -207,19 +207,29 @@ class Session:
         return known(self.settings.plugins).get("tasks", name)
 
     def _audit(self, problem: Problem, entrant: Entrant, own: Features) -> list[dict[str, Any]]:
-        """Audit before any fit; a refusal stops the session, because every other number would share it."""
+        """Audit before any fit; a refusal stops the session, because every other number would share it.
+
+        The features of controls are not looked into: that plate positions give the position away is no news.
+        """
         from tasks.audit import audit
 
-        findings = audit(
+        look = functools.partial(
+            audit,
             problem.data,
             self.protocol,
             problem.folds,
-            runs.aligned(str(self.store.root), next(iter(own.parts.values())), problem.data),
             fit_scope=entrant.fit_scope,
             supplier="per-fold" if None not in own.parts else "one-matrix",
             images=self._images(problem),
         )
-        return [dataclasses.asdict(f) for f in findings]
+        shared = look()
+        findings = [dataclasses.asdict(f) | {"about": ""} for f in shared]
+        if entrant.role == "entrant":
+            X = runs.aligned(str(self.store.root), next(iter(own.parts.values())), problem.data)
+            findings += [
+                dataclasses.asdict(f) | {"about": entrant.label} for f in look(X=X) if f not in shared
+            ]
+        return findings
 
     @functools.cache  # noqa: B019  # a session lives as long as its command
     def _images(self, problem: Problem) -> pd.DataFrame | None:
@@ -342,7 +352,7 @@ def pose(
                 continue
             try:
                 posed.append((name, problems.make(store, dataset, layer, task, protocol)))
-            except ValueError as error:
+            except (BenchError, ValueError) as error:
                 first = first or error
                 failures.append(Failure(f"{name} on layer {layer.name}", str(error)))
     if not posed:

@@ -59,7 +59,7 @@ def show(ranked: Leaderboard, format_: Format, out: Path | None = None) -> None:
     """Print or write every board, and why runs stand on different ones."""
     if format_ == "terminal" and out is None:
         show_terminal(ranked.boards)
-        for sentence in ranked.notes:
+        for sentence in ranked.separations:
             ui.err().print(sentence, markup=False)
         return
     text = as_text(ranked.boards, format_)

@@ -1,4 +1,4 @@
-"""A wrong input gets one sentence and a non-zero exit, or is recorded and the rest goes on; nothing is lost."""
+"""A wrong input gets one sentence and a non-zero exit, or is recorded and the rest goes on."""
 
 from __future__ import annotations
 

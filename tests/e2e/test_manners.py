@@ -18,7 +18,8 @@ HEAVY = ("torch", "duckdb", "pandas", "skimage")
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["leaderboard", "--help"]])
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     code = (
-        "import sys\nfrom bench.__main__ import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom bench.__main__ import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         f"heavy = [m for m in {HEAVY!r} if m in sys.modules]\nassert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
