@@ -6,10 +6,10 @@ Bisection over 1 ... scale (CellProfiler's "Faster" search: the next candidate l
 b < s T + t, still correlates positively; then C(a, b) = Σ a over a > T, b > s T + t, divided by Σ a over
 a >= T, and likewise for b.
 
-A candidate costs CellProfiler a correlation over all pixels, some sixty times. But each pixel belongs to the
-foreground for one interval of candidates, and whole windows of candidates agree on most pixels: those are
-settled once, in running sums, and only the others are looked at again. And of each correlation only the sign
-matters, which is that of the covariance (Costes et al. 2004 [1]_).
+A candidate costs CellProfiler a correlation over all pixels, some sixty times. But only the sign of each
+correlation matters, which is that of the covariance, and each pixel belongs to the foreground for one interval
+of candidates. With pixels sorted into bins by the ends of their intervals and running sums along that order,
+a candidate costs a look at one bin (Costes et al. 2004 [1]_).
 
 References
 ----------
@@ -34,44 +34,7 @@ if TYPE_CHECKING:
     from featurizers.cellprofiler.objects import Objects
 
 _STEPS = 256
-_N, _A, _B, _AB, _LOW_A, _HIGH_A, _LOW_B, _HIGH_B = range(8)
-
-
-@kernel
-def _clear(sums: NDArray[np.float64]) -> None:
-    sums[:] = 0.0
-    sums[_LOW_A] = np.inf
-    sums[_LOW_B] = np.inf
-    sums[_HIGH_A] = -np.inf
-    sums[_HIGH_B] = -np.inf
-
-
-@kernel
-def _add(sums: NDArray[np.float64], a: float, b: float) -> None:
-    sums[_N] += 1.0
-    sums[_A] += a
-    sums[_B] += b
-    sums[_AB] += a * b
-    sums[_LOW_A] = min(sums[_LOW_A], a)
-    sums[_HIGH_A] = max(sums[_HIGH_A], a)
-    sums[_LOW_B] = min(sums[_LOW_B], b)
-    sums[_HIGH_B] = max(sums[_HIGH_B], b)
-
-
-@kernel
-def _join(sums: NDArray[np.float64], more: NDArray[np.float64]) -> None:
-    for i in (_N, _A, _B, _AB):
-        sums[i] += more[i]
-    for i in (_LOW_A, _LOW_B):
-        sums[i] = min(sums[i], more[i])
-    for i in (_HIGH_A, _HIGH_B):
-        sums[i] = max(sums[i], more[i])
-
-
-@kernel
-def _defined(sums: NDArray[np.float64]) -> bool:
-    """Tell whether a correlation exists: three pixels, and neither channel constant."""
-    return bool(sums[_N] >= 3 and sums[_LOW_A] < sums[_HIGH_A] and sums[_LOW_B] < sums[_HIGH_B])
+_BINS = 1024
 
 
 @kernel
@@ -115,7 +78,7 @@ def _regression(
 
 
 @kernel
-def _last_reached(value: float, slope: float, offset: float, scale: float) -> int:
+def _last_reached(value: float, slope: float, offset: float, scale: int) -> int:
     """Return the candidate at which ``value >= slope * candidate / scale + offset`` changes.
 
     The last one that is reached for a positive slope, the first one for a negative slope; within
@@ -133,75 +96,171 @@ def _last_reached(value: float, slope: float, offset: float, scale: float) -> in
 
 
 @kernel
-def _threshold(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    first: int,
-    last: int,
-    slope: float,
-    offset: float,
-    scale: float,
-    centred: NDArray[np.float64],
-    span: NDArray[np.int64],
-) -> int:
-    """Return the lowest candidate with a positively correlated background, or -1 without any.
+def _index(
+    key: NDArray[np.int64],
+    n: int,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    begin: NDArray[np.int64],
+    order: NDArray[np.int64],
+    sums: NDArray[np.float64],
+) -> tuple[int, int]:
+    """Sort n pixels into bins of equal width by ``key``; return the lowest key and log2 of the width.
 
-    ``centred`` (2, room) and ``span`` (2, room) are scratch space: the unsettled pixels and the first and
-    last candidate for which each is foreground.
+    Bin t holds ``order[begin[t]:begin[t + 1]]``; ``sums`` (3, n + 1) are running sums of x, y and x y in that
+    order.
     """
-    n = last - first
-    mean_a = 0.0
-    mean_b = 0.0
-    for p in range(first, last):
-        mean_a += a[p] / n
-        mean_b += b[p] / n
-    settled = np.empty(8)
-    background = np.empty(8)
-    everything = np.empty(8)
-    _clear(settled)
-    _clear(everything)
+    low = key[0]
+    high = key[0]
+    for i in range(n):
+        low = min(low, key[i])
+        high = max(high, key[i])
+    shift = 0
+    while (high - low) >> shift >= _BINS:
+        shift += 1
+    bins = ((high - low) >> shift) + 1
+    begin[: bins + 2] = 0
+    for i in range(n):
+        begin[((key[i] - low) >> shift) + 2] += 1
+    for t in range(2, bins + 2):
+        begin[t] += begin[t - 1]
+    for i in range(n):
+        t = ((key[i] - low) >> shift) + 1
+        order[begin[t]] = i
+        begin[t] += 1
+    begin[bins + 1 : _BINS + 2] = n
+    sum_x = 0.0
+    sum_y = 0.0
+    sum_xy = 0.0
+    sums[:, 0] = 0.0
+    for j in range(n):
+        i = order[j]
+        sum_x += x[i]
+        sum_y += y[i]
+        sum_xy += x[i] * y[i]
+        sums[0, j + 1] = sum_x
+        sums[1, j + 1] = sum_y
+        sums[2, j + 1] = sum_xy
+    return low, shift
+
+
+@kernel
+def _below(
+    limit: int,
+    low: int,
+    shift: int,
+    key: NDArray[np.int64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    begin: NDArray[np.int64],
+    order: NDArray[np.int64],
+    sums: NDArray[np.float64],
+) -> tuple[int, float, float, float]:
+    """Return number, Σx, Σy and Σxy of the pixels with key < limit."""
+    if limit <= low:
+        return 0, 0.0, 0.0, 0.0
+    t = min((limit - low) >> shift, _BINS)
+    j = begin[t]
+    n, sum_x, sum_y, sum_xy = j, sums[0, j], sums[1, j], sums[2, j]
+    if shift > 0:  # the limit lies inside the bin
+        for j in range(begin[t], begin[min(t + 1, _BINS + 1)]):
+            i = order[j]
+            if key[i] < limit:
+                n += 1
+                sum_x += x[i]
+                sum_y += y[i]
+                sum_xy += x[i] * y[i]
+    return n, sum_x, sum_y, sum_xy
+
+
+@kernel
+def _varies(
+    candidate: int,
+    n: int,
+    span: NDArray[np.int64],
+    order: NDArray[np.int64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+) -> bool:
+    """Tell whether both channels take two values among the background's pixels."""
+    one = -1
+    x_varies = False
+    y_varies = False
+    for j in range(n):
+        i = order[j]
+        if span[0, i] <= candidate <= span[1, i]:
+            continue
+        if one < 0:
+            one = i
+        x_varies = x_varies or x[i] != x[one]
+        y_varies = y_varies or y[i] != y[one]
+        if x_varies and y_varies:
+            return True
+    return False
+
+
+@kernel
+def _threshold(
+    n: int,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    span: NDArray[np.int64],
+    scale: int,
+    begin: NDArray[np.int64],
+    order: NDArray[np.int64],
+    sums: NDArray[np.float64],
+) -> int:
+    """Return the lowest candidate with a positively correlated background, or -1 without a usable one.
+
+    x, y (n,) are the channels less their means; pixel i is foreground for candidates ``span[0, i]`` to
+    ``span[1, i]``. ``begin``, ``order`` and ``sums`` are scratch space, one layer for each end of the spans.
+    """
+    all_x = 0.0
+    all_y = 0.0
+    all_xy = 0.0
     highest = -1
-    for p in range(first, last):
-        i = p - first
-        centred[0, i] = a[p] - mean_a
-        centred[1, i] = b[p] - mean_b
-        span[0, i] = -1
-        span[1, i] = _last_reached(a[p], 1.0, 0.0, scale)
-        if slope > 0.0:
-            span[1, i] = min(span[1, i], _last_reached(b[p], slope, offset, scale))
-        else:
-            span[0, i] = _last_reached(b[p], slope, offset, scale)
-        if span[0, i] <= span[1, i]:
-            highest = max(highest, span[1, i])
-        _add(everything, centred[0, i], centred[1, i])
-    left, right = 1, int(scale)
+    ends = 1
+    for i in range(n):
+        all_x += x[i]
+        all_y += y[i]
+        all_xy += x[i] * y[i]
+        if span[0, i] > span[1, i]:  # never foreground
+            span[0, i] = -1
+            span[1, i] = -1
+        if span[0, i] >= 0:
+            ends = 2
+        highest = max(highest, span[1, i])
+    low_0 = 0
+    shift_0 = 0
+    low_1, shift_1 = _index(span[1], n, x, y, begin[1], order[1], sums[1])
+    if ends == 2:
+        low_0, shift_0 = _index(span[0], n, x, y, begin[0], order[0], sums[0])
+    left, right = 1, scale
     candidate = (right - left) * 5 // 6 + left
     previous = 0
     found = -1
     for _ in range(_STEPS):
         if candidate == previous:
-            return found
-        if candidate > highest:  # above every pixel: all is background
-            background[:] = everything
+            break
+        if candidate > highest:
+            count, sum_x, sum_y, sum_xy = n, all_x, all_y, all_xy
         else:
-            _clear(background)
-            kept = 0
-            for i in range(n):
-                low, high = span[0, i], span[1, i]
-                if high < left or low > right or low > high:
-                    _add(settled, centred[0, i], centred[1, i])
-                elif low > left or high < right:
-                    if candidate > high or candidate < low:
-                        _add(background, centred[0, i], centred[1, i])
-                    centred[0, kept] = centred[0, i]
-                    centred[1, kept] = centred[1, i]
-                    span[0, kept] = low
-                    span[1, kept] = high
-                    kept += 1
-            n = kept
-            _join(background, settled)
-        covariance = background[_AB] - background[_A] * background[_B] / max(background[_N], 1.0)
-        if not _defined(background) or covariance < 0.0:
+            count, sum_x, sum_y, sum_xy = _below(
+                candidate, low_1, shift_1, span[1], x, y, begin[1], order[1], sums[1]
+            )
+            if ends == 2:  # and the pixels whose spans begin beyond the candidate
+                some, to_x, to_y, to_xy = _below(
+                    candidate + 1, low_0, shift_0, span[0], x, y, begin[0], order[0], sums[0]
+                )
+                count += n - some
+                sum_x += all_x - to_x
+                sum_y += all_y - to_y
+                sum_xy += all_xy - to_xy
+        if (
+            count < 3
+            or sum_xy - sum_x * sum_y / count < 0.0
+            or not _varies(candidate, n, span, order[1], x, y)
+        ):
             left = candidate - 1
         else:
             right = candidate + 1
@@ -209,42 +268,68 @@ def _threshold(
         previous = candidate
         width = right - left
         candidate = (width * 5 // 6 if width > 6 else width // 2) + left
-    return -1
+    if found < 0 or candidate != previous:
+        return -1
+    count = 0  # the threshold is one below, and must have a background too
+    for i in range(n):
+        if found - 1 < span[0, i] or found - 1 > span[1, i]:
+            count += 1
+    if count < 3 or not _varies(found - 1, n, span, order[1], x, y):
+        return -1
+    return found
 
 
 @kernel
 def _costes(
-    values: NDArray[np.float64], start: NDArray[np.int64], pairs: NDArray[np.int64], scale: float
+    values: NDArray[np.float64], start: NDArray[np.int64], pairs: NDArray[np.int64], scale: int
 ) -> NDArray[np.float64]:
     """Return (n, pairs, 2), NaN where undefined."""
-    out = np.full((start.size - 1, pairs.shape[0], 2), np.nan)
+    channels, n_objects = values.shape[0], start.size - 1
+    out = np.full((n_objects, pairs.shape[0], 2), np.nan)
     largest = 1
-    for k in range(start.size - 1):
+    for k in range(n_objects):
         largest = max(largest, start[k + 1] - start[k])
-    centred = np.empty((2, largest))
+    own = np.empty((channels, largest), np.int64)  # the last candidate that each pixel of a channel reaches
+    centred = np.empty((channels, largest))
     span = np.empty((2, largest), np.int64)
-    background = np.empty(8)
-    for j in range(pairs.shape[0]):
-        a, b = values[pairs[j, 0]], values[pairs[j, 1]]
-        for k in range(start.size - 1):
-            first, last = start[k], start[k + 1]
+    begin = np.empty((2, _BINS + 2), np.int64)
+    order = np.empty((2, largest), np.int64)
+    sums = np.empty((2, 3, largest + 1))
+    for k in range(n_objects):
+        first, last = start[k], start[k + 1]
+        n = last - first
+        for c in range(channels):
+            mean = 0.0
+            for p in range(first, last):
+                mean += values[c, p]
+            mean /= n
+            for p in range(first, last):
+                centred[c, p - first] = values[c, p] - mean
+                own[c, p - first] = _last_reached(values[c, p], 1.0, 0.0, scale)
+        for j in range(pairs.shape[0]):
+            a, b = values[pairs[j, 0]], values[pairs[j, 1]]
             slope, offset, exists = _regression(a, b, first, last)
             if not exists:
                 continue
-            found = _threshold(a, b, first, last, slope, offset, scale, centred, span)
+            for i in range(n):
+                reached = _last_reached(b[first + i], slope, offset, scale)
+                if slope > 0.0:
+                    span[0, i] = -1
+                    span[1, i] = min(own[pairs[j, 0], i], reached)
+                else:
+                    span[0, i] = reached
+                    span[1, i] = own[pairs[j, 0], i]
+            found = _threshold(n, centred[pairs[j, 0]], centred[pairs[j, 1]], span, scale, begin, order, sums)
             if found < 0:
                 continue
             cut_a = (found - 1) / scale
             cut_b = slope * cut_a + offset
-            _clear(background)
             total_a = 0.0
             total_b = 0.0
             both_a = 0.0
             both_b = 0.0
             for p in range(first, last):
                 x, y = a[p], b[p]
-                if x < cut_a or y < cut_b:
-                    _add(background, x, y)
                 if x >= cut_a:
                     total_a += x
                 if y >= cut_b:
@@ -252,7 +337,7 @@ def _costes(
                 if x > cut_a and y > cut_b:
                     both_a += x
                     both_b += y
-            if _defined(background) and total_a > 0.0 and total_b > 0.0:
+            if total_a > 0.0 and total_b > 0.0:
                 out[k, j, 0] = both_a / total_a
                 out[k, j, 1] = both_b / total_b
     return out
@@ -292,4 +377,4 @@ def measure_costes(
     if not 2 <= scale < 2**32:
         msg = f"Costes' thresholds need a scale from 2 to 2^32 - 1 grey levels, not {scale}"
         raise FeaturizerError(msg)
-    return _costes(values, objects.start, np.asarray(pairs, np.int64).reshape(-1, 2), float(scale))
+    return _costes(values, objects.start, np.asarray(pairs, np.int64).reshape(-1, 2), scale)
