@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 REFERENCE = "the demo on 2 cores"
 REFERENCE_PLATE = 20.0
+REFERENCE_LAYOUT = 1.0
 REFERENCE_FIT = 75.0
 REFERENCE_RUN = 10.0
-"""Seconds per plate of features, per fit of a CPU preset and per run, on the demo screen."""
+"""Seconds per plate with and without its images, per fit of a CPU preset and per run, on the demo screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,12 @@ def forecast(settings: Settings) -> Forecast:
     dataset = load(path)
     entrants, _ = resolve(settings, dataset)
     store = Store(Path(settings.store), create=False) if Path(settings.store).exists() else None
+    ready = []
     for entrant in entrants:
-        found.steps += _entrant(store, dataset, entrant, settings)
-    found.steps.append(_runs(store, dataset, entrants, settings))
+        steps = _entrant(store, dataset, entrant, settings)
+        found.steps += steps
+        ready += [] if any(step.missing for step in steps) else [entrant]
+    found.steps.append(_runs(store, dataset, entrants, ready, settings))
     return found
 
 
@@ -116,15 +120,22 @@ def _entrant(store: Store | None, dataset: Dataset, entrant: Entrant, settings: 
         seconds, basis = _recorded(store, "weights", entrant.name) or (REFERENCE_FIT, REFERENCE)
         left = 0.0 if stored else seconds
         lines.append(Line(f"{entrant.label}: fit", int(stored), int(not stored), left, basis, note))
-    each, basis = _recorded(store, "features", entrant.name) or (REFERENCE_PLATE, REFERENCE)
+    reads = bool({"pixels", "objects"} & set(featurizer.card.needs))
+    guess = REFERENCE_PLATE if reads else REFERENCE_LAYOUT
+    each, basis = _recorded(store, "features", entrant.name) or (guess, REFERENCE)
     missing = len(plates) - there
     left = missing * each / max(1, settings.processes)
     lines.append(Line(f"{entrant.label}: features", there, missing, left, basis, note))
     return lines
 
 
-def _runs(store: Store | None, dataset: Dataset, entrants: list[Entrant], settings: Settings) -> Line:
-    """Return the step of all runs: each entrant with each head on each layer, permuted too, and the floor."""
+def _runs(
+    store: Store | None, dataset: Dataset, entrants: list[Entrant], ready: list[Entrant], settings: Settings
+) -> Line:
+    """Return the step of all runs: each entrant with each head on each layer, permuted too, and the floor.
+
+    A run counts as stored only if its features (of a ``ready`` entrant) are too; else it will be done again.
+    """
     kinds = {k for t in settings.tasks for k in known(settings.plugins).get("tasks", t).layer_kinds}
     layers = [
         layer.name
@@ -140,11 +151,16 @@ def _runs(store: Store | None, dataset: Dataset, entrants: list[Entrant], settin
         for run in entries.choose(store, {"dataset": dataset.name, "protocol": settings.protocol}):
             record = runs.load_record(store, run)
             same = record["dataset"]["version"] == dataset.version and record["layer"] in layers
-            done += same and record["label"] in [*shown, FLOOR.label]
+            done += same and record["label"] in countable
     each, basis = _recorded(store, "runs", "") or (REFERENCE_RUN, REFERENCE)
     missing = max(0, count - done)
     left = missing * each / max(1, settings.processes)
     return Line("runs", min(done, count), missing, left, basis, f"on {', '.join(layers) or 'no layer'}")
+
+
+def _labels(entrants: list[Entrant]) -> list[str]:
+    permuted = [f"{e.label}, permuted labels" for e in entrants if e.role == "entrant"]
+    return [*(e.label for e in entrants), *permuted]
 
 
 def _recorded(store: Store | None, family: str, name: str) -> tuple[float, str] | None:

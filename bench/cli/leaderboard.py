@@ -82,7 +82,7 @@ def show_terminal(boards: list[Board]) -> None:
     for number, board in enumerate(boards):
         if number:
             console.print()
-        console.print(render.terminal(board, console.width))
+        console.print(render.terminal(board, console.width), soft_wrap=False)
 
 
 def as_text(boards: list[Board], format_: Format) -> str:
@@ -100,7 +100,7 @@ def as_text(boards: list[Board], format_: Format) -> str:
 
     with Console(width=120, record=True, quiet=True) as console:
         for board in boards:
-            console.print(render.terminal(board, console.width))
+            console.print(render.terminal(board, console.width), soft_wrap=False)
         return console.export_text()
 
 
