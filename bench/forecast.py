@@ -142,10 +142,8 @@ def _runs(
         for layer in dataset.layers
         if layer.kind in kinds and (not settings.layers or layer.name in settings.layers)
     ]
-    shown = [e.label for e in entrants] + [
-        f"{e.label}, permuted labels" for e in entrants if e.role == "entrant"
-    ]
-    count = (len(shown) * max(1, len(settings.heads)) + 1) * len(layers)
+    count = (len(_labels(entrants)) * max(1, len(settings.heads)) + 1) * len(layers)
+    countable = [*_labels(ready), FLOOR.label]
     done = 0
     if store is not None:
         for run in entries.choose(store, {"dataset": dataset.name, "protocol": settings.protocol}):

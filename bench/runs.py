@@ -166,13 +166,13 @@ def _scalars(chosen: Mapping[str, Any]) -> dict[str, Any]:
 def _save_fold(into: Path, result: FoldResult) -> None:
     import pandas as pd
 
-    from bench.store.tables import write_matrix
+    from bench.store.tables import write_matrix, write_table
 
     index = pd.DataFrame({"unit": result.rows})
     values = {"prediction": result.prediction, "floor": result.floor}
     write_matrix(into / "predictions.parquet", index, values, {})
     arrays = {k: v for k, v in result.chosen.items() if not isinstance(v, str | int | float)}
-    pd.DataFrame(arrays).to_parquet(into / "chosen.parquet", index=False)
+    write_table(into / "chosen.parquet", pd.DataFrame(arrays), {})
 
 
 def load_fold(store: Store, run: str, repeat: int, fold: int) -> FoldResult:
