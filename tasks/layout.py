@@ -59,10 +59,13 @@ def treated(data: TaskData) -> pd.DataFrame:
 
 
 def confounding(data: TaskData) -> list[Finding]:
-    """Warn where most perturbations with several wells stand in one plate, row or column.
+    """Warn where place and treatment cannot be told apart.
 
-    The figure is their share; a random layout of the same wells would give, for a perturbation of k wells,
-    Σ_l C(n_l, k) / C(N, k) over places l.
+    ``confounded-…``: most perturbations with several wells stand in one plate, row or column. The figure is
+    their share; a random layout of the same wells would give, for a perturbation of k wells,
+    Σ_l C(n_l, k) / C(N, k) over places l. Failing that, most pairs of wells in one place share their
+    perturbation (blocks of columns, say): the figure is Σ_lp n_lp (n_lp − 1) / Σ_l n_l (n_l − 1), at random
+    Σ_p n_p (n_p − 1) / N (N − 1).
     """
     own = treated(data)
     table = places(data.wells).iloc[own["well"]].reset_index(drop=True)
@@ -77,18 +80,34 @@ def confounding(data: TaskData) -> list[Finding]:
             continue
         share = float((groups.nunique()[several] == 1).mean())
         chance = float(np.mean([_all_alike(sizes, int(k)) for k in count[several]]))
-        if share < CONFINED or share - chance < EXCESS:
-            continue
-        found.append(
-            Finding(
-                "warning",
-                f"confounded-{name}",
-                f"{share:.0%} of the {int(several.sum())} perturbations with several wells stand in a single "
-                f"{name} (a random layout: {chance:.0%}): its effect looks like the treatment's",
-                share,
+        what = f"of the {int(several.sum())} perturbations with several wells stand in a single {name}"
+        if not _confounded(share, chance):
+            share, chance = _purity(place, own["perturbation"])
+            what = f"of the pairs of wells in one {name} share their perturbation"
+        if _confounded(share, chance):
+            message = (
+                f"{share:.0%} {what} (a random layout: {chance:.0%}): its effect looks like the treatment's"
             )
-        )
+            found.append(Finding("warning", f"confounded-{name}", message, share))
     return found
+
+
+def _confounded(share: float, chance: float) -> bool:
+    return share >= CONFINED and share - chance >= EXCESS
+
+
+def _purity(place: pd.Series, perturbation: pd.Series) -> tuple[float, float]:
+    """Return how many pairs of wells in one place share their perturbation, and how many do anywhere."""
+
+    def pairs(counts: pd.Series) -> float:
+        n = counts.to_numpy(np.float64)
+        return float((n * (n - 1)).sum())
+
+    together = pairs(place.value_counts())
+    same = pairs(pd.DataFrame({"l": place, "p": perturbation}).value_counts())
+    return same / together if together else 0.0, pairs(perturbation.value_counts()) / pairs(
+        pd.Series([len(place)])
+    )
 
 
 def decodability(data: TaskData, X: NDArray[np.float64], protocol: Protocol) -> list[Finding]:

@@ -129,6 +129,17 @@ def test_treatments_confined_to_a_plate_are_warned_of(screen):
     assert codes(audit(data, NESTED, folds.make(data, NESTED))) == ["confounded-plate"]
 
 
+def test_treatments_laid_out_in_blocks_of_columns_are_warned_of(screen):
+    own = clean(screen)
+    number = np.array([int(g[3:]) if g != "DMSO" else 0 for g in own.data.groups])
+    wells = [f"{chr(65 + i % 8)}{3 * (n % 8) + 1 + i % 3:02d}" for i, n in enumerate(number)]
+    few = np.array([f"drug{n % 8}" for n in number])
+    data = replace(own.data, wells=own.data.wells.assign(Metadata_Well=wells), groups=few)
+    (found,) = [f for f in audit(data, NESTED, folds.make(data, RANDOM)[:0]) if f.code == "confounded-column"]
+    assert found.figure == 1.0
+    assert "pairs of wells in one column share their perturbation" in found.message
+
+
 def test_the_chance_of_a_random_layout_equals_its_simulation():
     from tasks.layout import _all_alike
 
