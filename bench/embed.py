@@ -92,6 +92,7 @@ def _dataset(root: str) -> Dataset:
 @functools.lru_cache(maxsize=8)
 def _featurizer(work: Work) -> Featurizer:
     featurizer = work.spec.build()
+    featurizer.device = work.device
     if work.weights is not None:
         featurizer.load(Path(work.weights))
     return featurizer

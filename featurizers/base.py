@@ -184,6 +184,8 @@ class Featurizer(ABC):
     presets: ClassVar[Mapping[str, Any]]
     trainable: ClassVar[bool] = False
     level: ClassVar[Level] = "field"
+    device: str = "cpu"
+    """Where ``embed`` computes; the harness sets it before the first call. It changes no result on a CPU."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.presets["default"] if config is None else config
