@@ -7,9 +7,9 @@ b < s T + t, still correlates positively; then C(a, b) = Σ a over a > T, b > s 
 a >= T, and likewise for b.
 
 A candidate costs CellProfiler a correlation over all pixels, some sixty times. But only the sign of each
-correlation matters, which is that of the covariance, and each pixel belongs to the foreground for one interval
-of candidates. With pixels sorted into bins by the ends of their intervals and running sums along that order,
-a candidate costs a look at one bin (Costes et al. 2004 [1]_).
+correlation matters, which is that of the covariance, and each pixel belongs to the foreground for one
+interval of candidates. With pixels sorted into bins by the ends of their intervals and running sums along
+that order, a candidate costs a look at one bin (Costes et al. 2004 [1]_).
 
 References
 ----------
@@ -212,8 +212,10 @@ def _threshold(
 ) -> int:
     """Return the lowest candidate with a positively correlated background, or -1 without a usable one.
 
-    x, y (n,) are the channels less their means; pixel i is foreground for candidates ``span[0, i]`` to
-    ``span[1, i]``. ``begin``, ``order`` and ``sums`` are scratch space, one layer for each end of the spans.
+    x, y (n,) are the channels in grey levels, less about their means. On the grid they are integers, so that
+    a covariance of exactly 0 shows as 0 and not as the sign of a rounding residue. Pixel i is foreground for
+    candidates ``span[0, i]`` to ``span[1, i]``. ``begin``, ``order`` and ``sums`` are scratch space, one
+    layer for each end of the spans.
     """
     all_x = 0.0
     all_y = 0.0
@@ -258,7 +260,7 @@ def _threshold(
                 sum_xy += all_xy - to_xy
         if (
             count < 3
-            or sum_xy - sum_x * sum_y / count < 0.0
+            or count * sum_xy - sum_x * sum_y < 0.0
             or not _varies(candidate, n, span, order[1], x, y)
         ):
             left = candidate - 1
@@ -303,8 +305,11 @@ def _costes(
             for p in range(first, last):
                 mean += values[c, p]
             mean /= n
+            base = np.rint(mean * scale)
             for p in range(first, last):
-                centred[c, p - first] = values[c, p] - mean
+                level = np.rint(values[c, p] * scale)
+                on_grid = level / scale == values[c, p]
+                centred[c, p - first] = (level if on_grid else values[c, p] * scale) - base
                 own[c, p - first] = _last_reached(values[c, p], 1.0, 0.0, scale)
         for j in range(pairs.shape[0]):
             a, b = values[pairs[j, 0]], values[pairs[j, 1]]

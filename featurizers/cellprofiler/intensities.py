@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from featurizers.cellprofiler.jit import kernel
+from featurizers.cellprofiler.vocabulary import INTENSITY as FEATURES
+from featurizers.cellprofiler.vocabulary import LOCATION as LOCATIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,25 +23,6 @@ if TYPE_CHECKING:
     from featurizers.cellprofiler.objects import Objects
 
 Quantiles = Literal["cellprofiler", "linear"]
-
-FEATURES = (
-    "IntegratedIntensity",
-    "MeanIntensity",
-    "StdIntensity",
-    "MinIntensity",
-    "MaxIntensity",
-    "IntegratedIntensityEdge",
-    "MeanIntensityEdge",
-    "StdIntensityEdge",
-    "MinIntensityEdge",
-    "MaxIntensityEdge",
-    "MassDisplacement",
-    "LowerQuartileIntensity",
-    "MedianIntensity",
-    "MADIntensity",
-    "UpperQuartileIntensity",
-)
-LOCATIONS = ("CenterMassIntensity_X", "CenterMassIntensity_Y", "MaxIntensity_X", "MaxIntensity_Y")
 
 
 @kernel

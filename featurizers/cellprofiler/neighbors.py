@@ -20,6 +20,7 @@ import numpy as np
 from featurizers.base import FeaturizerError
 from featurizers.cellprofiler.jit import kernel
 from featurizers.cellprofiler.objects import find_objects
+from featurizers.cellprofiler.vocabulary import NEIGHBORS as FEATURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
     from featurizers.cellprofiler.objects import Objects
 
 Method = Literal["adjacent", "within", "expand"]
-
-FEATURES = (
-    "NumberOfNeighbors",
-    "PercentTouching",
-    "FirstClosestDistance",
-    "SecondClosestDistance",
-    "AngleBetweenNeighbors",
-)
 
 
 def _disk(radius: float) -> NDArray[np.int64]:

@@ -19,13 +19,13 @@ import numpy as np
 
 from featurizers.base import FeaturizerError
 from featurizers.cellprofiler.jit import kernel
+from featurizers.cellprofiler.vocabulary import RADIAL as FEATURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from featurizers.cellprofiler.objects import Objects
 
-FEATURES = ("FracAtD", "MeanFrac", "RadialCV")
 _WEDGES = 8
 _UNREACHED = -1
 

@@ -19,54 +19,15 @@ import numpy as np
 
 from featurizers.cellprofiler.hull import feret_diameters
 from featurizers.cellprofiler.jit import kernel
+from featurizers.cellprofiler.vocabulary import ADVANCED_SHAPE as ADVANCED
+from featurizers.cellprofiler.vocabulary import EXTRA_SHAPE as EXTRA
+from featurizers.cellprofiler.vocabulary import LOW_ORDERS as _LOW
+from featurizers.cellprofiler.vocabulary import STANDARD_SHAPE as STANDARD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from featurizers.cellprofiler.objects import Objects
-
-STANDARD = (
-    "Area",
-    "BoundingBoxArea",
-    "BoundingBoxMaximum_X",
-    "BoundingBoxMaximum_Y",
-    "BoundingBoxMinimum_X",
-    "BoundingBoxMinimum_Y",
-    "Center_X",
-    "Center_Y",
-    "Compactness",
-    "ConvexArea",
-    "Eccentricity",
-    "EquivalentDiameter",
-    "EulerNumber",
-    "Extent",
-    "FormFactor",
-    "MajorAxisLength",
-    "MaxFeretDiameter",
-    "MaximumRadius",
-    "MeanRadius",
-    "MedianRadius",
-    "MinFeretDiameter",
-    "MinorAxisLength",
-    "Orientation",
-    "Perimeter",
-    "Solidity",
-)
-"""What CellProfiler 4 measures with its advanced features off."""
-
-_LOW = tuple((p, q) for p in range(3) for q in range(4))
-ADVANCED = (
-    *(f"SpatialMoment_{p}_{q}" for p, q in _LOW),
-    *(f"CentralMoment_{p}_{q}" for p, q in _LOW),
-    *(f"NormalizedMoment_{p}_{q}" for p in range(4) for q in range(4)),
-    *(f"HuMoment_{i}" for i in range(7)),
-    *(f"InertiaTensor_{i}_{j}" for i in range(2) for j in range(2)),
-    *(f"InertiaTensorEigenvalues_{i}" for i in range(2)),
-)
-"""What the advanced features add; NormalizedMoment_0_0, _0_1 and _1_0 are undefined (NaN)."""
-
-EXTRA = ("FilledArea", "PerimeterCrofton")
-"""What cp-measure adds."""
 
 _OUTLINE = 5
 _PERIMETER = np.zeros(64)

@@ -35,21 +35,6 @@ if TYPE_CHECKING:
 
     from featurizers.cellprofiler.objects import Objects
 
-FEATURES = (
-    "AngularSecondMoment",
-    "Contrast",
-    "Correlation",
-    "Variance",
-    "InverseDifferenceMoment",
-    "SumAverage",
-    "SumVariance",
-    "SumEntropy",
-    "Entropy",
-    "DifferenceVariance",
-    "DifferenceEntropy",
-    "InfoMeas1",
-    "InfoMeas2",
-)
 DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))
 """(rows, columns) of one step: 0, 135, 90 and 45 degrees, numbered 00 to 03 in feature names."""
 
@@ -331,7 +316,8 @@ def measure_texture(
 
     Returns
     -------
-    (n, C, scales, 4, 13) float64 in the order of ``DIRECTIONS`` and ``FEATURES``. A scale at which any
+    (n, C, scales, 4, 13) float64 in the order of ``DIRECTIONS`` and
+    ``vocabulary.HARALICK``. A scale at which any
     direction has no pair of lit pixels is NaN throughout.
 
     Raises

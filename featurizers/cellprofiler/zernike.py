@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featurizers.cellprofiler.jit import kernel
+from featurizers.cellprofiler.vocabulary import DEGREE, ORDERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from featurizers.cellprofiler.objects import Objects
 
-DEGREE = 9
-ORDERS = tuple((n, m) for n in range(DEGREE + 1) for m in range(n % 2, n + 1, 2))
 _POWERS = DEGREE + 1
 _TERMS = _POWERS * (_POWERS + 1) // 2
 

@@ -91,6 +91,17 @@ def test_tiny_objects_zeros_and_constant_channels_equal_cp_measure(tiny_objects)
             np.testing.assert_allclose(ours[:, j, side], expected, rtol=1e-6, err_msg=f"{a} {b}")
 
 
+def test_a_covariance_of_exactly_zero_is_not_negative():
+    """Real pixels: four of them are uncorrelated to the last integer; the sign of rounding is noise."""
+    levels = np.array(
+        [[6168, 5654, 6425, 5911, 6682, 6939, 5911], [18761, 18761, 20560, 22873, 21074, 22102, 19789]]
+    )
+    assert np.cov(levels[:, [0, 1, 3, 6]])[0, 1] == 0
+    objects = find_objects(np.ones((1, 7), np.int32))
+    ours = measure_costes(objects, gather(levels[:, None] / 65535, objects), [(0, 1)])
+    assert np.isnan(ours).all()  # the search goes on to the lowest threshold, which has no background
+
+
 @pytest.mark.parametrize("pixels", [np.full((2, 3, 3), 1.5), np.full((2, 3, 3), -0.1)])
 def test_pixels_outside_the_unit_interval_are_refused(pixels):
     objects = find_objects(np.ones((3, 3), np.int32))

@@ -4,7 +4,8 @@ import pytest
 from featurizers.base import FeaturizerError
 from featurizers.cellprofiler import texture
 from featurizers.cellprofiler.objects import find_objects, gather
-from featurizers.cellprofiler.texture import DIRECTIONS, FEATURES, grey_levels, measure_texture
+from featurizers.cellprofiler.texture import DIRECTIONS, grey_levels, measure_texture
+from featurizers.cellprofiler.vocabulary import HARALICK as FEATURES
 
 
 def dense_oracle(mask, image, label, scale, direction, levels=256):
