@@ -27,8 +27,9 @@ class Scale(Featurizer):
     """Mean grey level, scaled by what it saw; remembers whom it saw."""
 
     card = Card(
-        name="scale", version="1", title="mean grey level", citation="none", licence="none", channel_rule="any",
-        input_size="any", trained_on="training perturbations", needs=("pixels",), fit_scope="inductive",
+        name="scale", version="1", title="mean grey level", citation="none", licence="none",
+        channel_rule="any", input_size="any", trained_on="training perturbations",
+        needs=("pixels",), fit_scope="inductive",
     )
     Config = Config
     presets = {"default": Config()}
