@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from featurizers.cellprofiler.objects import Objects
 
 _STEPS = 256
-_BINS = 1024
+_BINS = 16384
 
 
 @kernel
@@ -104,8 +104,8 @@ def _index(
     begin: NDArray[np.int64],
     order: NDArray[np.int64],
     sums: NDArray[np.float64],
-) -> tuple[int, int]:
-    """Sort n pixels into bins of equal width by ``key``; return the lowest key and log2 of the width.
+) -> tuple[int, int, int]:
+    """Sort n pixels into bins of equal width by ``key``; return the lowest key, log2 of the width, the bins.
 
     Bin t holds ``order[begin[t]:begin[t + 1]]``; ``sums`` (3, n + 1) are running sums of x, y and x y in that
     order.
@@ -116,7 +116,8 @@ def _index(
         low = min(low, key[i])
         high = max(high, key[i])
     shift = 0
-    while (high - low) >> shift >= _BINS:
+    limit = min(_BINS, 2 * n)
+    while (high - low) >> shift >= limit:
         shift += 1
     bins = ((high - low) >> shift) + 1
     begin[: bins + 2] = 0
@@ -128,7 +129,6 @@ def _index(
         t = ((key[i] - low) >> shift) + 1
         order[begin[t]] = i
         begin[t] += 1
-    begin[bins + 1 : _BINS + 2] = n
     sum_x = 0.0
     sum_y = 0.0
     sum_xy = 0.0
@@ -141,7 +141,7 @@ def _index(
         sums[0, j + 1] = sum_x
         sums[1, j + 1] = sum_y
         sums[2, j + 1] = sum_xy
-    return low, shift
+    return low, shift, bins
 
 
 @kernel
@@ -149,6 +149,7 @@ def _below(
     limit: int,
     low: int,
     shift: int,
+    bins: int,
     key: NDArray[np.int64],
     x: NDArray[np.float64],
     y: NDArray[np.float64],
@@ -159,11 +160,11 @@ def _below(
     """Return number, Σx, Σy and Σxy of the pixels with key < limit."""
     if limit <= low:
         return 0, 0.0, 0.0, 0.0
-    t = min((limit - low) >> shift, _BINS)
+    t = min((limit - low) >> shift, bins)
     j = begin[t]
     n, sum_x, sum_y, sum_xy = j, sums[0, j], sums[1, j], sums[2, j]
     if shift > 0:  # the limit lies inside the bin
-        for j in range(begin[t], begin[min(t + 1, _BINS + 1)]):
+        for j in range(begin[t], begin[min(t + 1, bins)]):
             i = order[j]
             if key[i] < limit:
                 n += 1
@@ -234,9 +235,10 @@ def _threshold(
         highest = max(highest, span[1, i])
     low_0 = 0
     shift_0 = 0
-    low_1, shift_1 = _index(span[1], n, x, y, begin[1], order[1], sums[1])
+    bins_0 = 0
+    low_1, shift_1, bins_1 = _index(span[1], n, x, y, begin[1], order[1], sums[1])
     if ends == 2:
-        low_0, shift_0 = _index(span[0], n, x, y, begin[0], order[0], sums[0])
+        low_0, shift_0, bins_0 = _index(span[0], n, x, y, begin[0], order[0], sums[0])
     left, right = 1, scale
     candidate = (right - left) * 5 // 6 + left
     previous = 0
@@ -248,11 +250,11 @@ def _threshold(
             count, sum_x, sum_y, sum_xy = n, all_x, all_y, all_xy
         else:
             count, sum_x, sum_y, sum_xy = _below(
-                candidate, low_1, shift_1, span[1], x, y, begin[1], order[1], sums[1]
+                candidate, low_1, shift_1, bins_1, span[1], x, y, begin[1], order[1], sums[1]
             )
             if ends == 2:  # and the pixels whose spans begin beyond the candidate
                 some, to_x, to_y, to_xy = _below(
-                    candidate + 1, low_0, shift_0, span[0], x, y, begin[0], order[0], sums[0]
+                    candidate + 1, low_0, shift_0, bins_0, span[0], x, y, begin[0], order[0], sums[0]
                 )
                 count += n - some
                 sum_x += all_x - to_x

@@ -185,17 +185,23 @@ def _reconstruct(
     peak: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
-    """Reconstruct by dilation of ``eroded`` under the image of the tree; ``peak`` is scratch space."""
-    n = order.size
+    """Reconstruct by dilation of ``eroded`` under the image of the tree; ``peak`` is scratch space.
+
+    Pixels at 0, the least level there is, stay at 0: ``level`` and ``peak`` end before them, and ``out`` must
+    hold 0 there.
+    """
+    n = level.size
     for i in range(n):
         peak[i] = eroded[order[i]]
     for i in range(n):
-        peak[parent[i]] = max(peak[parent[i]], peak[i])
+        if parent[i] < n:
+            peak[parent[i]] = max(peak[parent[i]], peak[i])
     for i in range(n - 1, -1, -1):
-        peak[i] = min(level[i], peak[i])
-        if parent[i] != i:
-            peak[i] = max(peak[i], peak[parent[i]])
-        out[order[i]] = peak[i]
+        value = min(level[i], peak[i])
+        if parent[i] < n and parent[i] != i:
+            value = max(value, peak[parent[i]])
+        peak[i] = value
+        out[order[i]] = value
 
 
 @kernel
@@ -317,9 +323,9 @@ def measure_granularity(
         initial = [np.maximum(mean, np.finfo(float).eps) for mean in means]
         lifted = _without_background(image, config)
         order = np.argsort(-lifted, axis=None)
-        level = lifted.ravel()[order]
         parent = _max_tree(order, *lifted.shape)
-        scratch, rebuilt = np.empty(order.size), np.empty(order.size)
+        level = lifted.ravel()[order[: np.count_nonzero(lifted)]]
+        scratch, rebuilt = np.empty(level.size), np.zeros(order.size)
         eroded = lifted
         for n in range(config.length):
             eroded = _erode(eroded)

@@ -34,11 +34,9 @@ _UNREACHED = -1
 def _relax(place: int, stride: int, path: NDArray[np.float64], step: int) -> float:
     """Return the shortest path to ``place`` over itself and the four neighbours already swept."""
     diagonal = np.sqrt(2.0)
-    best = path[place]
-    best = min(best, path[place - step] + 1.0)
-    best = min(best, path[place - step * stride] + 1.0)
-    best = min(best, path[place - step * (stride + 1)] + diagonal)
-    return float(min(best, path[place - step * (stride - 1)] + diagonal))
+    above = min(path[place - step * (stride + 1)], path[place - step * (stride - 1)]) + diagonal
+    best = min(min(path[place], path[place - step * stride] + 1.0), above)
+    return float(min(best, path[place - step] + 1.0))  # last, as it waits for the pixel just done
 
 
 @kernel
