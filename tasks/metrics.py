@@ -47,11 +47,6 @@ def pearson_r2(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
     return r
 
 
-def spearman(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
-    """Return (T,) Spearman correlation, ties at their average rank; NaN as in :func:`pearson_r2`."""
-    return _correlation(ranks(y, mask), ranks(p, mask), mask)
-
-
 def smape(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
     """Return (T,) symmetric mean absolute percentage error, 100 · mean |p − y| / (|y| + |p|), in [0, 100].
 
@@ -75,26 +70,6 @@ def smape_terms(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
         np.abs(p64 - y64), total, out=np.zeros_like(total), where=total > 0
     )
     return terms
-
-
-def ranks(values: Matrix, mask: Mask) -> NDArray[np.float64]:
-    """Return (m, T) ranks from 1 of each column's observed entries, ties at their average; 0 elsewhere."""
-    m, T = values.shape
-    if m == 0:
-        return np.zeros((0, T))
-    keyed = np.where(mask, values, np.inf)
-    order = np.argsort(keyed, axis=0, kind="stable")
-    ordered = np.take_along_axis(keyed, order, axis=0)
-    place = np.arange(m)[:, None]
-    starts = np.ones((m, T), bool)
-    starts[1:] = ordered[1:] != ordered[:-1]
-    first = np.maximum.accumulate(np.where(starts, place, 0), axis=0)
-    ends = np.ones((m, T), bool)
-    ends[:-1] = starts[1:]
-    last = np.minimum.accumulate(np.where(ends, place, m)[::-1], axis=0)[::-1]
-    out = np.empty((m, T))
-    np.put_along_axis(out, order, (first + last) / 2.0 + 1.0, axis=0)
-    return np.where(mask, out, 0.0)
 
 
 def _mean(terms: NDArray[np.float64], mask: Mask) -> NDArray[np.float64]:

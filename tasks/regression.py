@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tasks import metrics
+from tasks import metrics, ranking
 from tasks.base import Scored, Task, TaskData, TaskError
 from tasks.checks import check
 from tasks.folds import strata
@@ -152,7 +152,7 @@ def _frame(
         y, p = data.Y[result.rows], result.prediction
         mask = _counted(y, p, result.floor) & keep[result.rows][:, None]
         counted[result.rows] |= mask
-        r2[i], rho[i] = metrics.pearson_r2(y, p, mask), metrics.spearman(y, p, mask)
+        r2[i], rho[i] = metrics.pearson_r2(y, p, mask), ranking.spearman(y, p, mask)
     e, e0 = sums["e"], sums["e0"]
     return pd.DataFrame(
         {
