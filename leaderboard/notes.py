@@ -47,6 +47,9 @@ def notes(
     return [*found, *warnings]
 
 
+RESOLVABLE = "smallest difference found in 4 of 5 such screens"
+
+
 def _labels(rows: pd.DataFrame) -> dict[str, str]:
     """Name of each run in sentences: its label, with the head where labels repeat."""
     twice = rows["label"].duplicated(keep=False)
@@ -59,15 +62,23 @@ def _conclusions(rows: pd.DataFrame, pairs: pd.DataFrame, label: dict[str, str])
     if len(ranked) == 0:
         return ["No entrant can be ranked."]
     if len(ranked) == 1:
-        return ["One entrant only: there is nothing to rank it against."]
+        rivals = rows.loc[rows["role"] == "control", "run"]
+        against = pairs[pairs["mdd80"].notna() & (pairs["a"].isin(rivals) | pairs["b"].isin(rivals))]
+        told = (
+            f"; {RESOLVABLE} against controls: {_span(against['mdd80'])} mean skill" if len(against) else ""
+        )
+        return [f"One entrant only: there is nothing to rank it against{told}."]
     between = pairs[pairs["p_holm"].notna()]
     if between.empty:
         return ["No pair of entrants can be decided."]
-    low, high = f"{between['mdd80'].min():.3f}", f"{between['mdd80'].max():.3f}"
-    span = low if low == high else f"{low}–{high}"
     groups = _tie_groups(ranked, label)
     told = f"not told apart: {'; '.join(groups)}" if groups else f"all {len(ranked)} entrants are told apart"
-    return [f"Smallest difference found in 4 of 5 such screens: {span} mean skill; {told}."]
+    return [f"{RESOLVABLE[0].upper()}{RESOLVABLE[1:]}: {_span(between['mdd80'])} mean skill; {told}."]
+
+
+def _span(values: pd.Series) -> str:
+    low, high = f"{values.min():.3f}", f"{values.max():.3f}"
+    return low if low == high else f"{low}–{high}"
 
 
 def _within_margin(pairs: pd.DataFrame, label: dict[str, str], margin: float, rules: Rules) -> list[str]:
