@@ -169,7 +169,9 @@ def _max_tree(order: NDArray[np.int64], height: int, width: int) -> NDArray[np.i
             while root[top] != top:
                 top = root[top]
             while root[q] != top:  # compress the path
-                q, root[q] = root[q], top
+                above = root[q]
+                root[q] = top
+                q = above
             if top != i:
                 parent[top] = i
                 root[top] = i
