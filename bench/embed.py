@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.datasets import Dataset
+    from bench.imaging.plates import PlateStatistics
     from featurizers.base import Embedding, Featurizer, Field, Need
 
 
@@ -59,18 +60,25 @@ class Rows:
     empty: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     columns: tuple[str, ...] = ()
+    quality: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     memory_mb: float = 0.0
 
 
-def embed_wells(root: str, work: Sequence[Work], plate: str, wells: Sequence[str]) -> dict[str, Rows]:
-    """Return well rows by entrant key for some wells of one plate."""
+def embed_wells(
+    root: str, work: Sequence[Work], plate: str, statistics: str | None, wells: Sequence[str]
+) -> dict[str, Rows]:
+    """Return well rows by entrant key for some wells of one plate.
+
+    ``statistics`` is the folder of the plate's flat field and moments, None where the dataset needs none.
+    """
     dataset = _dataset(root)
     built = {w.key: _featurizer(w) for w in work}
     needs: tuple[Need, ...] = tuple(sorted({need for f in built.values() for need in f.card.needs}))
     started = time.perf_counter()
     unread: list[tuple[str, Failure]] = []
-    fields = _fields(dataset, plate, wells, needs, unread)
+    quality: list[dict[str, Any]] = []
+    fields = _fields(dataset, plate, wells, needs, unread, quality, statistics)
     loading = (time.perf_counter() - started) / len(built)
     rows: dict[str, Rows] = {}
     for key, featurizer in built.items():
@@ -78,6 +86,7 @@ def embed_wells(root: str, work: Sequence[Work], plate: str, wells: Sequence[str
         found = _embed_all(featurizer, dataset, fields, wells, unread)
         found.seconds = loading + time.perf_counter() - started
         found.memory_mb = peak_memory_mb()
+        found.quality = quality if reads_images(featurizer.card.needs) else []
         rows[key] = found
     return rows
 
@@ -104,8 +113,10 @@ def _fields(
     wells: Sequence[str],
     needs: tuple[Need, ...],
     unread: list[tuple[str, Failure]],
+    quality: list[dict[str, Any]],
+    statistics: str | None,
 ) -> list[Field]:
-    """Load the fields of ``wells``; what cannot be read is appended to ``unread`` with its well."""
+    """Load the fields of ``wells``; ``unread`` and ``quality`` get what cannot be read and the measures."""
     from bench.imaging import field_source
     from featurizers.base import Field
 
@@ -118,7 +129,22 @@ def _fields(
     def failed(metadata: dict[str, Any], reason: str) -> None:
         unread.append((str(metadata["Metadata_Well"]), Failure(_name(metadata), reason)))
 
-    return list(field_source(dataset, chosen, needs, failed))
+    def measured(metadata: dict[str, Any], values: dict[str, float]) -> None:
+        quality.append({"Metadata_Well": str(metadata["Metadata_Well"]), **values})
+
+    of_plate = None if statistics is None else functools.partial(_statistics, statistics)
+    return list(field_source(dataset, chosen, needs, failed, measured, of_plate))
+
+
+def _statistics(folder: str, _plate: str) -> PlateStatistics:
+    from bench.imaging import plates
+
+    return plates.read(folder)
+
+
+def reads_images(needs: Iterable[str]) -> bool:
+    """Whether a featurizer with these needs has image files opened for it."""
+    return bool({"pixels", "objects"} & set(needs))
 
 
 def _embed_all(
@@ -132,8 +158,7 @@ def _embed_all(
         fields = [dataclasses.replace(f, metadata=_without_state(f.metadata)) for f in fields]
     columns = featurizer.columns(dataset.channels)
     means, cells, failures = _per_field(featurizer, fields, len(columns))
-    reads = bool({"pixels", "objects"} & set(featurizer.card.needs))
-    lost = [(w, f) for w, f in unread if reads] + failures
+    lost = [(w, f) for w, f in unread if reads_images(featurizer.card.needs)] + failures
     rows = Rows(columns=columns, failures=[f for _, f in lost])
     for well in sorted(wells):
         of_well = [i for i, f in enumerate(fields) if f.metadata["Metadata_Well"] == well]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.embed import Failure, Rows, Work, embed_wells
+from bench.embed import Failure, Rows, Work, embed_wells, reads_images
 from bench.errors import BenchError
 from bench.execute import Executor, Unit
 from bench.provenance import provenance
@@ -53,7 +53,7 @@ def plate_content(
 
     wells = dataset.wells[dataset.wells["Metadata_Plate"] == plate]["Metadata_Well"]
     content: dict[str, Any] = {"plate": plate, "wells": sorted(set(wells))}
-    if {"pixels", "objects"} & set(needs):
+    if reads_images(needs):
         content["images"] = image_manifest(dataset, plate, content_hash)
     if "latent" in needs and dataset.latent is not None:
         rows = dataset.latent[dataset.latent["Metadata_Plate"] == plate]
@@ -128,12 +128,14 @@ def ensure(
             results[job.work.key].parts[plate] = part
             stored = store.manifest(part.folder)["failures"]
             results[job.work.key].failures += [Failure(**f) for f in stored]
+    statistics = _statistics(store, dataset, missing, results, executor)
     units = {
         plate: [
-            Unit(plate, embed_wells, (str(dataset.root), tuple(j.work for j in todo), plate, wells))
+            Unit(plate, embed_wells, (str(dataset.root), works, plate, statistics.get(plate), wells))
             for wells in _chunks(dataset, plate)
         ]
         for plate, todo in missing.items()
+        if (works := tuple(job.work for job in todo))
     }
     order = [unit for of_plate in units.values() for unit in of_plate]
     rows: dict[str, dict[tuple[str, ...], dict[str, Rows]]] = {plate: {} for plate in units}
@@ -154,7 +156,7 @@ def ensure(
             if not broken[plate]:
                 part = addresses[job.work.key][plate]
                 pieces = [rows[plate][unit.arguments[-1]][job.work.key] for unit in units[plate]]
-                result.failures += _commit(store, job, part, pieces)
+                result.failures += _commit(store, dataset, job, part, pieces)
                 if store.has(part.folder):
                     result.parts[plate] = part
         rows[plate] = {}
@@ -176,7 +178,30 @@ def _chunks(dataset: Dataset, plate: str) -> list[tuple[str, ...]]:
     return [tuple(wells[i : i + WELLS_PER_UNIT]) for i in range(0, len(wells), WELLS_PER_UNIT)]
 
 
-def _commit(store: Store, job: Job, part: PartKey, pieces: Sequence[Rows]) -> list[Failure]:
+def _statistics(
+    store: Store,
+    dataset: Dataset,
+    missing: Mapping[str, list[Job]],
+    results: Mapping[str, Result],
+    executor: Executor,
+) -> dict[str, str]:
+    """Return the folder of each plate's flat field and moments, where the dataset's settings need them.
+
+    A plate without an estimate loses its jobs that read images, each with the reason.
+    """
+    from bench.imaging import plates
+
+    reading = [plate for plate, jobs in missing.items() if any(reads_images(j.needs) for j in jobs)]
+    with content_hashes(store) as content_hash:
+        found, lost = plates.ensure(store, dataset, reading, content_hash, executor)
+    for plate, reason in lost.items():
+        for job in [j for j in missing[plate] if reads_images(j.needs)]:
+            results[job.work.key].failures.append(Failure(f"plate {plate}", reason))
+            missing[plate].remove(job)
+    return found
+
+
+def _commit(store: Store, dataset: Dataset, job: Job, part: PartKey, pieces: Sequence[Rows]) -> list[Failure]:
     """Write one plate's part; return its failures. A plate without any row is not written, and says so."""
     import numpy as np
     import pandas as pd
@@ -197,6 +222,12 @@ def _commit(store: Store, job: Job, part: PartKey, pieces: Sequence[Rows]) -> li
             "n_failed": np.array([n for piece in pieces for n in piece.failed], np.int32),
         }
     )
+    measured = pd.DataFrame([row for piece in pieces for row in piece.quality])
+    if len(measured):
+        from bench.imaging import quality, settings
+
+        thresholds = settings.read(dataset.imaging).quality
+        wells = wells.merge(quality.by_well(measured, thresholds), on="Metadata_Well", how="left")
     extra = {
         "key_document": job.document,
         "failures": [{"what": f.what, "reason": f.reason} for f in failures],

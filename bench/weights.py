@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.entrants import Spec, weights_document
+from bench.errors import DatasetError
 from bench.provenance import peak_memory_mb, provenance
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
+    from bench.imaging.plates import PlateStatistics
     from bench.store import Store
     from featurizers.base import Featurizer, Progress
 
@@ -94,7 +96,9 @@ def ensure(
 
     started = time.perf_counter()
     with _workdir(store.root / ".work" / weights_key) as workdir:
-        fields = field_source(dataset, training.wells, featurizer.card.needs, None)
+        fields = field_source(
+            dataset, training.wells, featurizer.card.needs, statistics=_statistics(store, dataset, training)
+        )
         context = FitContext(workdir, training.seed, training.device, report)
         featurizer.fit(fields, training.table, context)
         spent = provenance(
@@ -107,6 +111,23 @@ def ensure(
             folder(weights_key), featurizer.save, {"key_document": determined_by, "provenance": spent}
         )
     return weights_key
+
+
+def _statistics(store: Store, dataset: Dataset, training: Training) -> Callable[[str], PlateStatistics]:
+    """Return flat fields and moments by plate; a plate without them has no fields to train on."""
+    from bench.featurize import content_hashes
+    from bench.imaging import plates
+
+    names = sorted(set(training.wells["Metadata_Plate"]))
+    with content_hashes(store) as content_hash:
+        folders, lost = plates.ensure(store, dataset, names, content_hash)
+
+    def of_plate(plate: str) -> PlateStatistics:
+        if plate in lost:
+            raise DatasetError(lost[plate])
+        return plates.read(folders[plate])
+
+    return of_plate
 
 
 @contextmanager

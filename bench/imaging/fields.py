@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bench.datasets.tables import PLATE, SITE, WELL, natural, normalise_well
+from bench.datasets.tables import PLATE, SITE, WELL, normalise_well
 from bench.errors import DatasetError
-from bench.imaging import segment
-from bench.imaging.readers import read_plane, reader_for
+from bench.imaging import illumination, quality, segment, settings, standardise
+from bench.imaging.planes import Job, Place, in_order, planes_of, raw_pixels
+from bench.imaging.plates import Estimates, PlateStatistics, negative_controls
+from bench.imaging.readers import reader_for
 from featurizers.base import Channel, Field, Need
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
     from bench.datasets.model import Dataset
 
 OnFailure = Callable[[dict[str, Any], str], None]
+OnQuality = Callable[[dict[str, Any], dict[str, float]], None]
 
-VERSION = 1
+VERSION = 2
 """Raised when the same settings would give another mask or pixel; part of the feature key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One field to read: its metadata and, per channel, where its plane is (None: no row in the table)."""
-
-    metadata: Mapping[str, Any]
-    planes: tuple[tuple[str, int] | None, ...]
 
 
 class Fields:
@@ -48,17 +41,29 @@ class Fields:
     on_failure
         Called with the metadata and the reason of a field that cannot be read; the field is skipped.
         None skips it silently.
+    on_quality
+        Called with the metadata and the measures of :func:`bench.imaging.quality.measure` of each field whose
+        pixels are read. None measures nothing.
+    statistics
+        Gives what was estimated over a plate's fields; None estimates it here when it is first needed.
     """
 
     def __init__(
-        self, dataset: Dataset, jobs: Sequence[Job], needs: frozenset[Need], on_failure: OnFailure | None
+        self,
+        dataset: Dataset,
+        jobs: Sequence[Job],
+        needs: frozenset[Need],
+        on_failure: OnFailure | None = None,
+        on_quality: OnQuality | None = None,
+        statistics: Callable[[str], PlateStatistics] | None = None,
     ) -> None:
         self.channels: tuple[Channel, ...] = dataset.channels
         self._bit_depth = dataset.bit_depth
         self._jobs = tuple(jobs)
         self._needs = needs
-        self._on_failure = on_failure
-        self._config = segment.configure(dataset.imaging)[1]
+        self._on_failure, self._on_quality = on_failure, on_quality
+        self._imaging = settings.read(dataset.imaging)
+        self._statistics = statistics or Estimates(dataset)
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -76,20 +81,45 @@ class Fields:
     def _field(self, job: Job) -> Field:
         if not self._needs & {"pixels", "objects"}:
             return Field(job.metadata, self.channels, bit_depth=self._bit_depth)
-        pixels = _pixels(job, self.channels)
+        pixels, bits = self._pixels(job)
+        found = self._objects(pixels) if "objects" in self._needs else segment.Objects.empty()
+        if self._imaging.standardise is not None and "pixels" in self._needs:
+            pixels, bits = standardise.standardise(pixels, self._moments(job, pixels)), 32
         kept = pixels if "pixels" in self._needs else None
-        if "objects" not in self._needs:
-            return Field(job.metadata, self.channels, kept, bit_depth=self._bit_depth)
-        found = self._objects(pixels)
-        return Field(
-            job.metadata, self.channels, kept, found.masks, found.centres, found.ids, self._bit_depth
-        )
+        return Field(job.metadata, self.channels, kept, found.masks, found.centres, found.ids, bits)
+
+    def _pixels(self, job: Job) -> tuple[NDArray[Any], int]:
+        """Return the pixels of a field, its flat field divided out, and their bit depth."""
+        pixels = raw_pixels(job, self.channels)
+        top = full_scale(pixels, self._bit_depth)
+        if self._on_quality is not None:
+            names = tuple(c.name for c in self.channels)
+            self._on_quality(dict(job.metadata), quality.measure(pixels, names, top))
+        config = self._imaging.illumination
+        if config is None:
+            return pixels, self._bit_depth
+        flat = self._statistics(str(job.metadata[PLATE])).flat
+        assert flat is not None
+        return illumination.correct(pixels, flat, config.rescale, top), 32
+
+    def _moments(self, job: Job, pixels: NDArray[Any]) -> NDArray[np.float64]:
+        if isinstance(self._imaging.standardise, standardise.ByField):
+            return standardise.moments([pixels])
+        by_plate = self._statistics(str(job.metadata[PLATE])).moments
+        assert by_plate is not None
+        return by_plate
 
     def _objects(self, pixels: NDArray[Any]) -> segment.Objects:
-        start = pixels[_first_channel(self.channels, self._config)]
-        if isinstance(self._config, segment.OtsuLog):
-            return segment.otsu_log(start, pixels, self._config)
-        return segment.foreground(start, self._config)
+        config = self._imaging.segmentation
+        start = pixels[_first_channel(self.channels, config)]
+        if isinstance(config, segment.OtsuLog):
+            return segment.otsu_log(start, pixels, config)
+        return segment.foreground(start, config)
+
+
+def full_scale(pixels: NDArray[Any], bit_depth: int) -> float:
+    """Return the grey level of a saturated pixel: 2^b - 1, or 1 for float images."""
+    return 1.0 if pixels.dtype.kind == "f" else 2.0**bit_depth - 1.0
 
 
 def field_source(
@@ -97,6 +127,8 @@ def field_source(
     wells: pd.DataFrame | None = None,
     needs: Sequence[Need] = ("pixels",),
     on_failure: OnFailure | None = None,
+    on_quality: OnQuality | None = None,
+    statistics: Callable[[str], PlateStatistics] | None = None,
 ) -> Fields:
     """Return the fields of a dataset, sorted by plate, well and site (numbers by value).
 
@@ -113,12 +145,14 @@ def field_source(
         What will be used of each field; without ``pixels`` and ``objects`` no file is opened.
     on_failure
         Called with metadata and reason of each field that is skipped: a missing or truncated file, a
-        channel without a row, planes of unequal shape. None skips silently.
+        channel without a row, planes of unequal shape, NaN pixels. None skips silently.
+    on_quality, statistics
+        See :class:`Fields`.
 
     Raises
     ------
     DatasetError
-        When images are needed and the dataset has none, or its segmentation is wrongly set.
+        When images are needed and the dataset has none, or its ``[imaging]`` table is wrong.
     """
     wanted = frozenset(needs)
     if dataset.images is None:
@@ -127,56 +161,40 @@ def field_source(
                 f"dataset {dataset.name!r} has no images; use its profiles, or add an [images] table"
             )
         keys = dataset.wells[[PLATE, WELL]].assign(**{SITE: "1"}) if wells is None else wells[[PLATE, WELL]]
-        planes: dict[tuple[str, str, str], dict[str, tuple[str, int]]] = {
+        planes: dict[Place, dict[str, tuple[str, int]]] = {
             (str(p), normalise_well(str(w)), "1"): {} for p, w in zip(keys[PLATE], keys[WELL], strict=True)
         }
     else:
-        planes = _planes(dataset.images, wells)
+        planes = planes_of(dataset.images, wells)
     if "objects" in wanted:
-        _first_channel(dataset.channels, segment.configure(dataset.imaging)[1])
+        _first_channel(dataset.channels, settings.read(dataset.imaging).segmentation)
     latent = _latent(dataset) if "latent" in wanted else {}
     jobs = []
-    for key in sorted(planes, key=lambda k: tuple(natural(part) for part in k)):
-        plate, well, site = key
+    for plate, well, site in in_order(planes):
         metadata = {PLATE: plate, WELL: well, SITE: site, **latent.get((plate, well), {})}
-        jobs.append(Job(metadata, tuple(planes[key].get(c.name) for c in dataset.channels)))
-    return Fields(dataset, jobs, wanted, on_failure)
+        own = planes[plate, well, site]
+        jobs.append(Job(metadata, tuple(own.get(c.name) for c in dataset.channels)))
+    return Fields(dataset, jobs, wanted, on_failure, on_quality, statistics)
 
 
 def preprocessing_key(dataset: Dataset) -> dict[str, Any]:
-    """Return everything that can change a pixel or a mask: readers, segmentation, its settings, versions."""
-    method, config = segment.configure(dataset.imaging)
+    """Return everything that can change a pixel, a mask or a flag: readers, settings and their versions."""
+    imaging = settings.read(dataset.imaging)
     readers: dict[str, str] = {}
     if dataset.images is not None:
         suffixes = {uri.rpartition(".")[2].lower(): uri for uri in sorted(dataset.images["URI"].unique())}
         for uri in suffixes.values():
             name, reader = reader_for(uri)
             readers[name] = reader.version
+    by_controls = isinstance(imaging.standardise, standardise.ByControls)
     return {
         "version": VERSION,
         "readers": dict(sorted(readers.items())),
-        "segmentation": {"method": method, **asdict(config)},
+        **settings.key(imaging),
+        "negative_controls": negative_controls(dataset) if by_controls else None,
         "bit_depth": dataset.bit_depth,
         "channels": [[c.name, c.role] for c in dataset.channels],
     }
-
-
-def _planes(
-    images: pd.DataFrame, wells: pd.DataFrame | None
-) -> dict[tuple[str, str, str], dict[str, tuple[str, int]]]:
-    """Return (plate, well, site) to channel to (URI, plane)."""
-    chosen = (
-        None
-        if wells is None
-        else {(str(p), normalise_well(str(w))) for p, w in zip(wells[PLATE], wells[WELL], strict=True)}
-    )
-    found: dict[tuple[str, str, str], dict[str, tuple[str, int]]] = {}
-    columns = (images[c] for c in (PLATE, WELL, SITE, "Channel", "URI", "Plane"))
-    for plate, name, site, channel, uri, plane in zip(*columns, strict=True):
-        well = normalise_well(str(name))
-        if chosen is None or (str(plate), well) in chosen:
-            found.setdefault((str(plate), well, str(site)), {})[str(channel)] = (str(uri), int(plane))
-    return found
 
 
 def _latent(dataset: Dataset) -> dict[tuple[str, str], dict[str, float]]:
@@ -189,28 +207,6 @@ def _latent(dataset: Dataset) -> dict[tuple[str, str], dict[str, float]]:
         (str(p), normalise_well(str(w))): dict(zip(columns, map(float, row), strict=True))
         for (p, w), row in zip(keys, values, strict=True)
     }
-
-
-def _pixels(job: Job, channels: tuple[Channel, ...]) -> NDArray[Any]:
-    planes: list[NDArray[Any]] = []
-    for channel, place in zip(channels, job.planes, strict=True):
-        if place is None:
-            raise DatasetError(
-                f"the images table has no row for channel {channel.name!r} of this field; add it, or leave "
-                "the field out"
-            )
-        uri, index = place
-        plane = read_plane(uri, index)
-        if plane.ndim != 2:
-            raise DatasetError(f"{uri}: its reader gave an array of shape {plane.shape}, not one 2-D plane")
-        if planes and plane.shape != planes[0].shape:
-            raise DatasetError(
-                f"{uri}: channel {channel.name!r} has {plane.shape[0]} x {plane.shape[1]} pixels, channel "
-                f"{channels[0].name!r} of the same field {planes[0].shape[0]} x {planes[0].shape[1]}; "
-                "all channels of a field must have one size"
-            )
-        planes.append(plane)
-    return np.stack(planes)
 
 
 def _first_channel(channels: tuple[Channel, ...], config: segment.Config) -> int:

@@ -14,12 +14,13 @@ masks of one object.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bench.errors import DatasetError
+from bench.imaging.configs import TABLE, fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Border = Literal["keep", "drop"]
-BORDERS = ("keep", "drop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,14 @@ class Objects:
     ids: NDArray[np.int32]
     centres: NDArray[np.float32]
 
+    @classmethod
+    def empty(cls) -> Objects:
+        """Return no objects in no mask."""
+        return cls({}, np.zeros(0, np.int32), np.zeros((0, 2), np.float32))
+
 
 def configure(settings: Mapping[str, Any]) -> tuple[str, Config]:
-    """Return method and typed settings of a dataset's ``[imaging]`` table; ``otsu-log`` when it names none.
+    """Return method and typed settings of a dataset's segmentation; ``otsu-log`` when it names none.
 
     Raises
     ------
@@ -116,36 +121,8 @@ def configure(settings: Mapping[str, Any]) -> tuple[str, Config]:
     given = dict(settings)
     method = str(given.pop("method", "otsu-log"))
     if method not in METHODS:
-        raise DatasetError(f"dataset.toml [imaging]: unknown method {method!r}; known: {', '.join(METHODS)}")
-    kind = METHODS[method]
-    known = {f.name: f.default for f in fields(kind)}
-    for name, value in given.items():
-        if name not in known:
-            raise DatasetError(
-                f"dataset.toml [imaging]: {method} has no setting {name!r}; it has: {', '.join(known)}"
-            )
-        given[name] = _typed(name, value, known[name])
-    if given.get("border", "keep") not in BORDERS:
-        raise DatasetError(
-            f"dataset.toml [imaging]: border is one of {', '.join(BORDERS)}, not {given['border']!r}"
-        )
-    return method, kind(**given)
-
-
-def _typed(name: str, value: Any, default: Any) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(default, str):
-        right = isinstance(value, str)
-    elif isinstance(default, int):
-        right = number and float(value).is_integer() and value >= 1
-    else:
-        right = number and 0.0 <= float(value) < float("inf")
-    if not right:
-        kind = (
-            "text" if isinstance(default, str) else "a number of at least " + ("1" if default == 1 else "0")
-        )
-        raise DatasetError(f"dataset.toml [imaging]: {name} is {kind}, not {value!r}")
-    return type(default)(value)
+        raise DatasetError(f"{TABLE}: unknown method {method!r}; known: {', '.join(METHODS)}")
+    return method, fill(METHODS[method], given, method)
 
 
 def otsu_log(nucleus: NDArray[Any], others: NDArray[Any], config: OtsuLog) -> Objects:
