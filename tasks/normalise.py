@@ -74,8 +74,9 @@ def apply(name: str, X: NDArray[np.floating], layout: Plates) -> NDArray[np.floa
     """Return X (N, D) normalised per plate by the named member of the menu, as float64.
 
     A feature whose controls have no spread on a plate is divided by its spread over the controls of all
-    plates (each plate's centred first), and by 1 where that is 0 too. NaN stays NaN, except that
-    ``plate-spherise``, which mixes features, puts a missing feature of a present well at the control mean.
+    plates (each plate's centred first), and by 1 where that is 0 too; ``plate-spherise`` leaves it out of its
+    mixing. A difference from the control mean that is rounding becomes 0. NaN stays NaN, except that
+    ``plate-spherise`` puts a missing feature of a present well at the control mean.
     """
     if name == "fold":
         return np.asarray(X, np.float64)
@@ -121,7 +122,10 @@ def _scaled(
     for rows, c, values, largest in zip(layout.wells, centres, centred, size, strict=True):
         own = _ignoring_nan(spread, values)
         divisor = np.where(own > NEGLIGIBLE * largest, own, pooled)
-        out[rows] = (X[rows] - c) / divisor
+        difference = X[rows] - c
+        # What is left of equal numbers is rounding; standardised again, it would outgrow every real value.
+        difference[np.abs(difference) <= NEGLIGIBLE * largest] = 0.0
+        out[rows] = difference / divisor
     return out
 
 
@@ -148,7 +152,10 @@ def _spherise(X: NDArray[np.float64], layout: Plates) -> NDArray[np.float64]:
     absent = np.isnan(X).all(axis=1)
     Z[np.isnan(Z)] = 0.0
     for rows, own in zip(layout.wells, layout.controls, strict=True):
-        Z[rows] = whiten(Z[rows], Z[own])
+        # A feature without spread among the controls stays out: whitening would only mix rounding into it.
+        live = np.flatnonzero((Z[own] != 0.0).any(axis=0))
+        if live.size:
+            Z[np.ix_(rows, live)] = whiten(Z[np.ix_(rows, live)], Z[np.ix_(own, live)])
     Z[absent] = np.nan
     return Z
 

@@ -145,3 +145,14 @@ def test_an_unknown_normalisation_is_refused():
     X, control, plate = two_plates()
     with pytest.raises(TaskError, match="no normalisation 'tvn'"):
         normalise.apply("tvn", X, layout(X, control, plate))
+
+
+@pytest.mark.parametrize("name", ["fold", "plate-standardise", "plate-mad", "plate-spherise"])
+def test_a_feature_that_only_a_tested_well_moves_does_not_blow_up(name):
+    X, control, plate = two_plates(m=400)
+    X[:, 2] = 0.1 + 0.2  # equal numbers whose mean over wells is not exactly themselves
+    tested = np.flatnonzero(~control)[3]
+    X[tested, 2] = 0.4
+    Z = normalise.apply(name, X.astype(np.float32), layout(X, control, plate))
+    train = np.setdiff1d(np.arange(len(X)), tested)
+    assert np.abs(normalise.standardise(Z, train)[tested]).max() < 100
