@@ -89,14 +89,14 @@ def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[s
         reason = registry.available("featurizers", name, dataset)
         if reason is not None:
             raise BenchError(f"featurizer {name!r} cannot run on dataset {dataset.name!r}: {reason}")
-        entrants[word] = _entrant(word, settings)
+        entrants[word] = _entrant(word, settings, named=True)
     missing: dict[str, str] = {}
     for name in _controls(settings, names):
         reason = registry.available("featurizers", name, dataset)
         if reason is not None:
             missing[name] = reason
         elif name not in entrants:
-            entrants[name] = _entrant(name, settings)
+            entrants[name] = _entrant(name, settings, named=False)
     strangers = set(settings.overrides) - {entrant.name for entrant in entrants.values()}
     if strangers:
         listed = ", ".join(sorted(strangers))
@@ -116,7 +116,8 @@ def _controls(settings: Settings, names: list[str]) -> list[str]:
     return chosen
 
 
-def _entrant(word: str, settings: Settings) -> Entrant:
+def _entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
+    """Build the entrant; a control that was named with ``--featurizer`` takes part as an entrant."""
     name, _, preset = word.partition(":")
     overrides = tuple(sorted(settings.overrides.get(name, {}).items()))
     spec = Spec(name, preset or "default", overrides, settings.plugins)
@@ -125,7 +126,7 @@ def _entrant(word: str, settings: Settings) -> Entrant:
     return Entrant(
         name=name,
         label=featurizer.label() + "".join(f", {key}={value}" for key, value in overrides),
-        role=card.role,
+        role="entrant" if named and card.role == "control" else card.role,
         fit_scope=card.fit_scope,
         preset=spec.preset,
         card=dataclasses.asdict(card) | {"config": dataclasses.asdict(featurizer.config)},

@@ -270,6 +270,7 @@ class Session:
         document = {
             "kind": "run",
             "schema": 1,
+            "role": entrant.role,
             "problem": problem.key,
             "task": {"name": task, "code": code_digest(self._task(task))},
             "head": {"name": head, "version": head_class.version, "code": code_digest(head_class)},

@@ -62,8 +62,11 @@ def test_an_interrupted_run_says_so_and_leaves_a_clean_store(
 ) -> None:
     store = tmp_path / "store"
     words = [str(BENCH), *QUICK, "--dataset", str(screen), "--store", str(store)]
-    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(5)
+    with subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not any(store.glob("predictions/*/*/*")) and process.poll() is None:
+            time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
