@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leaderboard.readouts import controls_of
+from leaderboard.render.cells import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,7 @@ def _conclusions(rows: pd.DataFrame, pairs: pd.DataFrame, label: dict[str, str])
 
 
 def _span(values: pd.Series) -> str:
-    low, high = f"{values.min():.3f}", f"{values.max():.3f}"
+    low, high = number(values.min()), number(values.max())
     return low if low == high else f"{low}–{high}"
 
 

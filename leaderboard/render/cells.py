@@ -9,13 +9,15 @@ import pandas as pd
 
 NOTHING = "–"
 MINUS = "\u2212"
+HUGE = 999.5
 
 
 def number(value: float, *, signed: bool = False) -> str:
-    """Three decimals with a true minus sign; a dash for NaN."""
+    """Three decimals with a true minus sign, two digits from 1,000 on; a dash for NaN."""
     if _nothing(value):
         return NOTHING
-    text = f"{value:+.3f}" if signed else f"{value:.3f}"
+    digits = ".3f" if abs(value) < HUGE else ".1e"
+    text = f"{value:+{digits}}" if signed else f"{value:{digits}}"
     if float(text) == 0.0:
         text = text.replace("-", "").replace("+", "")
     return text.replace("-", MINUS)

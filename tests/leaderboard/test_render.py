@@ -128,7 +128,14 @@ def test_json_is_strict_and_the_same_twice(nasty):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.12345, "0.123"), (-0.0311, "−0.031"), (-0.0001, "0.000"), (float("nan"), "–"), (None, "–")],
+    [
+        (0.12345, "0.123"),
+        (-0.0311, "−0.031"),
+        (-0.0001, "0.000"),
+        (-4e31, "−4.0e+31"),
+        (float("nan"), "–"),
+        (None, "–"),
+    ],
 )
 def test_numbers_have_three_decimals_and_no_negative_zero(value, text):
     assert cells.number(value) == text
