@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command name to ``module:attribute`` and its one-line help. Only the command in use is imported."""
 
+INTERRUPTED = 130
+
 HELP = """Which molecular readouts can be predicted from the picture, and with which image features?
 
 Start with: bench run --featurizer mae --task regression
@@ -76,9 +78,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     app = build(words)
     try:
         app(args=words, prog_name="bench")
-    except KeyboardInterrupt:
-        _say("interrupted; what was finished is stored, the same command goes on from there")
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:  # typer turns Ctrl-C into this status without a word
+            _say("interrupted; what was finished is stored, the same command goes on from there")
+        raise
     except BrokenPipeError:
         sys.stdout = None  # type: ignore[assignment]
         sys.exit(0)
