@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli import ui
+from bench.cli import adapters, ui
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset, Finding
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and show datasets.")
-adapters = typer.Typer(no_args_is_help=True, help="Make a dataset from files as they are.")
-app.add_typer(adapters, name="from")
+app.add_typer(adapters.app, name="from")
 
 Folder = Annotated[
     Path | None, typer.Argument(help="Folder with dataset.toml; default: this one, else the demo.")
@@ -84,89 +83,6 @@ def show(folder: Folder = None, dataset: Option = None, as_json: Json = False) -
         say(f"profiles: {name}", markup=False)
 
 
-@adapters.command("regex")
-def from_regex(
-    source: Annotated[Path, typer.Argument(help="Folder with images; subfolders count.")],
-    pattern: Annotated[
-        str,
-        typer.Option(
-            "--pattern",
-            help="Groups plate, well or row and col, site, channel, plane; e.g. (?P<well>[A-H]\\d\\d)",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="New folder for the dataset.")],
-    channels: Annotated[str, typer.Option("--channels", help="DNA,Actin; in plane order if files hold all.")],
-    wells: Annotated[Path | None, typer.Option("--wells", help="Platemap, CSV or TSV.")] = None,
-    mapping: Annotated[list[str] | None, typer.Option("--map", help="OLD=NEW column, repeatable.")] = None,
-    readouts: Annotated[Path | None, typer.Option("--readouts", help="Table of readouts.")] = None,
-    layer: Annotated[str, typer.Option("--layer", help="Name of that layer.")] = "readouts",
-    kind: Annotated[str, typer.Option("--kind", help="abundance, regulation or target.")] = "abundance",
-    scale: Annotated[str, typer.Option("--scale", help="counts, log, ratio or z.")] = "z",
-    key: Annotated[str, typer.Option("--key", help="Its key columns.")] = "Metadata_Plate,Metadata_Well",
-    join: Annotated[str, typer.Option("--join", help="aggregate or broadcast.")] = "aggregate",
-    exclude: Annotated[str, typer.Option("--exclude", help="Columns that are no readouts.")] = "",
-    name: Annotated[str, typer.Option("--name", help="Name of the dataset; default: the folder's.")] = "",
-    perturbation: Annotated[
-        str, typer.Option("--perturbation", help="Column of the platemap.")
-    ] = "Metadata_Compound",
-    negative: Annotated[
-        str, typer.Option("--negative", help="Perturbations that are negative controls.")
-    ] = "",
-    nucleus: Annotated[str, typer.Option("--nucleus", help="Channel that segmentation starts from.")] = "",
-    imaging: Annotated[
-        str, typer.Option("--imaging", help="Segmentation, e.g. otsu-log or foreground.")
-    ] = "",
-    well_rule: Annotated[str, typer.Option("--wells-as", help="rowcol (B01) or colrow (01B).")] = "rowcol",
-    plate: Annotated[str, typer.Option("--plate", help="Plate, where no group names it.")] = "plate-1",
-    bit_depth: Annotated[int, typer.Option("--bit-depth", help="Significant bits per grey level.")] = 16,
-    as_json: Json = False,
-) -> None:
-    """Make a dataset from images by their file names, with a platemap and readouts."""
-    from bench.datasets.regex import ReadoutTable, Source, pairs
-    from bench.datasets.regex import from_regex as make
-
-    table = (
-        ()
-        if readouts is None
-        else (ReadoutTable(readouts, layer, kind, scale, tuple(_words(key)), join, tuple(_words(exclude))),)
-    )
-    found = make(
-        Source(
-            folder=source,
-            pattern=pattern,
-            name=name or out.absolute().name,
-            channels=tuple(_words(channels)),
-            perturbation=perturbation,
-            nucleus=nucleus,
-            plate=plate,
-            bit_depth=bit_depth,
-            imaging=imaging,
-            wells=wells,
-            rename=pairs(mapping or [], "--map"),
-            well_rule=well_rule,
-            negative=tuple(_words(negative)),
-            readouts=table,
-        ),
-        out,
-    )
-    if as_json:
-        ui.emit(vars(found))
-        return
-    from bench.datasets.tables import shorten
-
-    say = ui.out().print
-    say(f"{found.images} image planes and {found.wells} wells in {out}", markup=False)
-    if found.unmatched:
-        say(
-            f"not matched: {_count(len(found.unmatched), 'file')}: {shorten(found.unmatched, 5)}",
-            markup=False,
-        )
-    if found.wells_without_row:
-        lonely = found.wells_without_row
-        say(f"{len(lonely)} wells are not in the platemap: {shorten(lonely)}", markup=False)
-    say(f"next: bench dataset check {out}", markup=False)
-
-
 def _open(folder: Path | None, dataset: Path | None) -> Dataset:
     """Load the dataset that is named, else the one here, else the demo, and say so if it is the demo."""
     from bench.session import DEMO, dataset_path, open_dataset
@@ -180,10 +96,6 @@ def _open(folder: Path | None, dataset: Path | None) -> Dataset:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _words(text: str) -> list[str]:
-    return [w.strip() for w in text.split(",") if w.strip()]
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def import_(
 ) -> None:
     """Import a table of profiles: Metadata_ columns describe the wells, all others are features."""
     from bench.datasets.importing import import_profiles
-    from bench.datasets.regex import pairs
+    from bench.datasets.platemap import pairs
 
     done = import_profiles(
         table,

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.datasets.model import DOSE_RULES, JOINS, KINDS, NONFINITE, SCALES, Dataset, Layer, ProfileTable
+from bench.datasets.model import (
+    DOSE_RULES,
+    JOINS,
+    KINDS,
+    NONFINITE,
+    PROJECTIONS,
+    SCALES,
+    Dataset,
+    Layer,
+    ProfileTable,
+)
 from bench.datasets.settings import FILE, SCHEMA_VERSION, Section, raise_faults, read_toml
 from bench.datasets.tables import (
     PERT_TYPE,
@@ -31,6 +41,7 @@ if TYPE_CHECKING:
 
 NO_PLATE = "-"
 BIT_DEPTHS = (8, 10, 12, 14, 16, 32)
+_TABLES = ("wells", "latent", "truth", "illumination")
 _IMAGE_COLUMNS = (PLATE, WELL, SITE, "Channel", "URI")
 
 
@@ -72,7 +83,13 @@ def load(path: str | Path) -> Dataset:
         faults.append(
             f"{file}: [[channels]] names occur twice: {shorten(duplicates(c.name for c in channels))}"
         )
-    tables = {key: _table(top, key, root) for key in ("images", "wells", "latent", "truth")}
+    tables = {"images": "", **{key: _table(top, key, root) for key in _TABLES}}
+    images_section = top.section("images")
+    projection = ""
+    if images_section is not None:
+        tables["images"] = locate(root, images_section.text("table"))
+        projection = images_section.choice("projection", PROJECTIONS, "")
+        images_section.finish()
     if not tables["wells"] and "wells" not in settings:
         faults.append(f'{file}: [wells] is missing; add [wells] with table = "wells.csv"')
     imaging = top.table("imaging")
@@ -107,6 +124,8 @@ def load(path: str | Path) -> Dataset:
         imaging=imaging,
         files=files,
         settings=settings,
+        projection=projection,  # type: ignore[arg-type]
+        illumination=_illumination(tables["illumination"], root) if tables["illumination"] else None,
     )
 
 
@@ -236,7 +255,7 @@ def _images(uri: str, root: Path) -> pd.DataFrame:
         raise DatasetError(
             f"{uri}: no column {shorten(absent)}; an image table has {', '.join(_IMAGE_COLUMNS)}"
         )
-    frame = read_frame(uri, text=("Channel", "URI"))
+    frame = read_frame(uri, text=("Channel", "URI", "Z"))
     empty = np.flatnonzero((frame["URI"] == "").to_numpy())
     if empty.size:
         raise DatasetError(f"{uri}, row {empty[0] + 1}: URI is empty; give the image's path or drop the row")
@@ -250,6 +269,23 @@ def _images(uri: str, root: Path) -> pd.DataFrame:
         [
             *_IMAGE_COLUMNS,
             "Plane",
+            *(["Z"] if "Z" in frame.columns else []),
             *(c for c in frame.columns if c.startswith(PREFIX) and c not in _IMAGE_COLUMNS),
         ]
     ]
+
+
+def _illumination(uri: str, root: Path) -> pd.DataFrame:
+    """Read the table of illumination functions; a plate's channel has one."""
+    wanted = (PLATE, "Channel", "URI")
+    absent = [c for c in wanted if c not in column_names(uri)]
+    if absent:
+        raise DatasetError(f"{uri}: no column {shorten(absent)}; it has one row per plate and channel")
+    frame = read_frame(uri, text=("Channel", "URI"))[list(wanted)]
+    twice = np.flatnonzero(frame.duplicated([PLATE, "Channel"]).to_numpy())
+    if twice.size:
+        raise DatasetError(
+            f"{uri}, row {twice[0] + 1}: a second function of plate {frame[PLATE].iloc[twice[0]]}, channel "
+            f"{frame['Channel'].iloc[twice[0]]}; keep one"
+        )
+    return frame.assign(URI=[u if is_remote(u) else locate(root, u) for u in frame["URI"]])

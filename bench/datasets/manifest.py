@@ -42,7 +42,8 @@ def image_manifest(
     -------
     Entries with ``well``, ``site``, ``channel``, ``plane``, ``path`` (relative to the dataset's folder, or
     for files outside it to the folder that the plate's outside files share) and ``sha256``. The place is
-    part of the entry because giving a file to another well changes the features of both.
+    part of the entry because giving a file to another well changes the features of both. Where the plate's
+    channel has an illumination function, its digest stands under ``illumination``.
 
     Raises
     ------
@@ -57,8 +58,17 @@ def image_manifest(
     for uri in relative:
         local = cache is not None and not is_remote(uri)
         hashes[uri] = cache(Path(uri)) if cache is not None and local else hash_uri(uri)
+    functions = _functions(dataset, plate, cache)
     entries = [
-        {"well": w, "site": s, "channel": c, "plane": int(p), "path": relative[u], "sha256": hashes[u]}
+        {
+            "well": w,
+            "site": s,
+            "channel": c,
+            "plane": int(p),
+            "path": relative[u],
+            "sha256": hashes[u],
+            **({"illumination": functions[c]} if c in functions else {}),
+        }
         for w, s, c, p, u in zip(
             rows[WELL], rows[SITE], rows["Channel"], rows["Plane"], rows["URI"], strict=True
         )
@@ -66,6 +76,17 @@ def image_manifest(
     return sorted(
         entries, key=lambda e: (natural(e["well"]), natural(e["site"]), e["channel"], e["plane"], e["path"])
     )
+
+
+def _functions(dataset: Dataset, plate: str, cache: Callable[[Path], str] | None) -> dict[str, str]:
+    """Return the digest of each channel's illumination function."""
+    if dataset.illumination is None:
+        return {}
+    table = dataset.illumination[dataset.illumination[PLATE] == plate]
+    return {
+        str(c): cache(Path(u)) if cache is not None and not is_remote(u) else hash_uri(u)
+        for c, u in zip(table["Channel"], table["URI"], strict=True)
+    }
 
 
 def hash_uri(uri: str) -> str:

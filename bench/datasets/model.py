@@ -26,6 +26,9 @@ JOINS: tuple[JoinRule, ...] = ("aggregate", "broadcast")
 DOSE_RULES: tuple[DoseRule, ...] = ("each", "mean", "top")
 NONFINITE: tuple[Nonfinite, ...] = ("refuse", "drop-columns")
 
+Rule = Literal["", "max", "mean"]
+PROJECTIONS: tuple[Rule, ...] = ("", "max", "mean")
+
 _CALLS = {"up": 1.0, "down": -1.0, "not": 0.0, "": np.nan, "missing": np.nan}
 
 
@@ -152,7 +155,13 @@ class Dataset:
     ----------
     images
         One row per image plane: ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_Site``, ``Channel`` (text),
-        ``URI`` (absolute path or fsspec URI), ``Plane`` (int64, 0-based). None without images.
+        ``URI`` (absolute path or fsspec URI), ``Plane`` (int64, 0-based), and for z-stacks ``Z``
+        (text, the plane's place in its stack). None without images.
+    projection
+        Rule that makes one plane of a z-stack; empty where there are none.
+    illumination
+        One row per plate and channel: ``Metadata_Plate``, ``Channel``, ``URI`` of the function that its
+        images are divided by. None without.
     wells
         One row per well: ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_pert_type``, the perturbation
         column and other ``Metadata_*`` text; ``Metadata_Concentration`` float64.
@@ -183,6 +192,8 @@ class Dataset:
     truth: pd.DataFrame | None = None
     imaging: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    projection: Rule = ""
+    illumination: pd.DataFrame | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def layer(self, name: str) -> Layer:

@@ -9,7 +9,8 @@ from bench.datasets.settings import FILE, quoted
 from bench.errors import DatasetError
 
 if TYPE_CHECKING:
-    from bench.datasets.regex import Source
+    from bench.datasets.platemap import About
+    from bench.datasets.writer import Screen
 
 _TEMPLATE = """\
 schema_version = 1
@@ -73,24 +74,30 @@ def fresh(folder: Path) -> None:
         )
 
 
-def write_toml(folder: Path, source: Source) -> None:
-    """Write the ``dataset.toml`` of :func:`bench.datasets.regex.from_regex`."""
+def write_toml(folder: Path, screen: Screen, about: About) -> None:
+    """Write the ``dataset.toml`` of :func:`bench.datasets.writer.write`."""
     lines = [
         "schema_version = 1",
-        f"name = {quoted(source.name)}",
+        f"name = {quoted(about.name)}",
         'version = "1"',
-        f"bit_depth = {source.bit_depth}",
-        f"perturbation = {quoted(source.perturbation)}",
+        f"bit_depth = {screen.bit_depth}",
+        *([f"pixel_size_um = {screen.pixel_size_um!r}"] if screen.pixel_size_um else []),
+        f"perturbation = {quoted(about.perturbation)}",
         "",
-        f"# images found by {source.pattern}".replace("\n", " "),
+        f"# {screen.origin}".replace("\n", " "),
     ]
-    for channel in source.channels:
-        lines += ["", "[[channels]]", f"name = {quoted(channel)}"]
-        lines += ['role = "nucleus"'] if channel == source.nucleus else []
-    lines += ["", "[images]", 'table = "images.csv"', "", "[wells]", 'table = "wells.csv"']
-    if source.imaging:
-        lines += ["", "[imaging]", f"method = {quoted(source.imaging)}"]
-    for layer in source.readouts:
+    for channel in screen.channels:
+        lines += ["", "[[channels]]", f"name = {quoted(channel.name)}"]
+        lines += [f"stain = {quoted(channel.stain)}"] if channel.stain else []
+        lines += [f"role = {quoted(channel.role)}"] if channel.role else []
+    lines += ["", "[images]", 'table = "images.csv"']
+    lines += [f"projection = {quoted(screen.projection)}"] if screen.projection else []
+    lines += ["", "[wells]", 'table = "wells.csv"']
+    if screen.illumination is not None:
+        lines += ["", "[illumination]", 'table = "illumination.csv"']
+    if about.imaging:
+        lines += ["", "[imaging]", f"method = {quoted(about.imaging)}"]
+    for layer in about.readouts:
         lines += [
             "",
             "[[layers]]",

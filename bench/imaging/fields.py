@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from bench.datasets.tables import PLATE, SITE, WELL, normalise_well
 from bench.errors import DatasetError
 from bench.imaging import illumination, quality, segment, settings, standardise
-from bench.imaging.planes import Job, Place, in_order, planes_of, raw_pixels
+from bench.imaging.planes import Job, in_order, raw_pixels
 from bench.imaging.plates import Estimates, PlateStatistics, negative_controls
 from bench.imaging.readers import reader_for
+from bench.imaging.stored import Place, Stored, key_of, planes_of
 from featurizers.base import Channel, Field, Need
 
 if TYPE_CHECKING:
@@ -161,11 +162,11 @@ def field_source(
                 f"dataset {dataset.name!r} has no images; use its profiles, or add an [images] table"
             )
         keys = dataset.wells[[PLATE, WELL]].assign(**{SITE: "1"}) if wells is None else wells[[PLATE, WELL]]
-        planes: dict[Place, dict[str, tuple[str, int]]] = {
+        planes: dict[Place, dict[str, Stored]] = {
             (str(p), normalise_well(str(w)), "1"): {} for p, w in zip(keys[PLATE], keys[WELL], strict=True)
         }
     else:
-        planes = planes_of(dataset.images, wells)
+        planes = planes_of(dataset, wells)
     if "objects" in wanted:
         _first_channel(dataset.channels, settings.read(dataset.imaging).segmentation)
     latent = _latent(dataset) if "latent" in wanted else {}
@@ -182,8 +183,7 @@ def preprocessing_key(dataset: Dataset) -> dict[str, Any]:
     imaging = settings.read(dataset.imaging)
     readers: dict[str, str] = {}
     if dataset.images is not None:
-        suffixes = {uri.rpartition(".")[2].lower(): uri for uri in sorted(dataset.images["URI"].unique())}
-        for uri in suffixes.values():
+        for uri in dataset.images["URI"].unique():
             name, reader = reader_for(uri)
             readers[name] = reader.version
     by_controls = isinstance(imaging.standardise, standardise.ByControls)
@@ -194,6 +194,7 @@ def preprocessing_key(dataset: Dataset) -> dict[str, Any]:
         "negative_controls": negative_controls(dataset) if by_controls else None,
         "bit_depth": dataset.bit_depth,
         "channels": [[c.name, c.role] for c in dataset.channels],
+        **key_of(dataset),
     }
 
 

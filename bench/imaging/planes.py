@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.datasets.tables import PLATE, SITE, WELL, natural, normalise_well
+from bench.datasets.tables import natural
 from bench.errors import DatasetError
-from bench.imaging.readers import read_plane
+from bench.imaging.stored import Place, Stored
 from featurizers.base import Channel
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
-
-Place = tuple[str, str, str]
-"""Plate, well and site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +22,12 @@ class Job:
     """One field to read: its metadata and, per channel, where its plane is (None: no row in the table)."""
 
     metadata: Mapping[str, Any]
-    planes: tuple[tuple[str, int] | None, ...]
+    planes: tuple[Stored | None, ...]
 
 
 def in_order(places: Mapping[Place, Any]) -> list[Place]:
     """Return the places sorted by plate, well and site, numbers by value."""
     return sorted(places, key=lambda place: tuple(natural(part) for part in place))
-
-
-def planes_of(images: pd.DataFrame, wells: pd.DataFrame | None) -> dict[Place, dict[str, tuple[str, int]]]:
-    """Return (plate, well, site) to channel to (URI, plane), of all wells or of those in ``wells``."""
-    chosen = (
-        None
-        if wells is None
-        else {(str(p), normalise_well(str(w))) for p, w in zip(wells[PLATE], wells[WELL], strict=True)}
-    )
-    found: dict[Place, dict[str, tuple[str, int]]] = {}
-    columns = (images[c] for c in (PLATE, WELL, SITE, "Channel", "URI", "Plane"))
-    for plate, name, site, channel, uri, plane in zip(*columns, strict=True):
-        well = normalise_well(str(name))
-        if chosen is None or (str(plate), well) in chosen:
-            found.setdefault((str(plate), well, str(site)), {})[str(channel)] = (str(uri), int(plane))
-    return found
 
 
 def raw_pixels(job: Job, channels: tuple[Channel, ...]) -> NDArray[Any]:
@@ -65,8 +45,7 @@ def raw_pixels(job: Job, channels: tuple[Channel, ...]) -> NDArray[Any]:
                 f"the images table has no row for channel {channel.name!r} of this field; add it, or leave "
                 "the field out"
             )
-        uri, index = place
-        plane = read_plane(uri, index)
+        uri, plane = place.uri, place.read()
         if plane.ndim != 2:
             raise DatasetError(f"{uri}: its reader gave an array of shape {plane.shape}, not one 2-D plane")
         if planes and plane.shape != planes[0].shape:

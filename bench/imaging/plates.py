@@ -18,7 +18,8 @@ import numpy as np
 from bench.datasets.tables import PLATE, WELL, normalise_well
 from bench.errors import DatasetError
 from bench.imaging import illumination, settings, standardise
-from bench.imaging.planes import Job, in_order, planes_of, raw_pixels
+from bench.imaging.planes import Job, in_order, raw_pixels
+from bench.imaging.stored import planes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,7 +199,7 @@ def _fields(dataset: Dataset, plate: str, wells: set[str] | None) -> Iterator[ND
     """Yield the readable fields of a plate, or of some of its wells, in order."""
     if dataset.images is None:
         return
-    planes = planes_of(dataset.images[dataset.images[PLATE] == plate], None)
+    planes = planes_of(dataset, plate=plate)
     for place in in_order(planes):
         if wells is None or place[1] in wells:
             job = Job({}, tuple(planes[place].get(c.name) for c in dataset.channels))

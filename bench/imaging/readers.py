@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import DatasetError
+from bench.imaging.remote import said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -181,19 +182,12 @@ def _check_plane(uri: str, plane: int, planes: int) -> None:
 
 
 @contextmanager
-def _opened(uri: str) -> Iterator[BinaryIO]:
+def opened(uri: str) -> Iterator[BinaryIO]:
     """Open a local or remote file, its absence said in a sentence."""
     import fsspec
 
-    try:
-        with fsspec.open(uri, "rb") as handle:
-            yield handle
-    except FileNotFoundError as error:
-        raise DatasetError(f"{uri} does not exist; restore it, or correct the images table") from error
-    except IsADirectoryError as error:
-        raise DatasetError(f"{uri} is a folder, not an image; correct the images table") from error
-    except PermissionError as error:
-        raise DatasetError(f"{uri} may not be read; change its permissions") from error
+    with said(uri), fsspec.open(uri, "rb") as handle:
+        yield handle
 
 
 @contextmanager
@@ -202,7 +196,7 @@ def _tiff(uri: str) -> Iterator[tuple[Any, int]]:
     import tifffile
 
     tifffile.logger().addHandler(_NO_LOG)
-    with _opened(uri) as handle:
+    with opened(uri) as handle:
         size = handle.seek(0, 2)
         handle.seek(0)
         if size == 0:
@@ -244,7 +238,7 @@ def _page_shape(uri: str, page: Any) -> tuple[int, int]:
 def _raster(uri: str) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
-    with _opened(uri) as handle:
+    with opened(uri) as handle:
         try:
             with Image.open(handle) as image:
                 if image.height * image.width > MAX_PIXELS:

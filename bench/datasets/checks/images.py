@@ -32,6 +32,10 @@ def check_images(dataset: Dataset) -> list[Finding]:
     file = dataset.files["images"]
     out = _duplicates(file, images)
     declared = [c.name for c in dataset.channels]
+    stacked = np.flatnonzero(images.duplicated([*_SITE, "Channel"], keep=False).to_numpy())
+    if "Z" in images.columns and stacked.size and not dataset.projection:
+        remedy = 'set projection = "max" or "mean" under [images] of dataset.toml, or keep one plane'
+        out.append(finding("error", "no-projection", file, "channels are z-stacks", remedy, stacked))
     unknown = np.flatnonzero(~images["Channel"].isin(declared).to_numpy())
     if unknown.size:
         found = sorted(set(images["Channel"].iloc[unknown]))
@@ -64,7 +68,8 @@ def check_images(dataset: Dataset) -> list[Finding]:
 
 def _duplicates(file: str, images: pd.DataFrame) -> list[Finding]:
     out = []
-    twice = np.flatnonzero(images.duplicated([*_SITE, "Channel"], keep=False).to_numpy())
+    one = [*_SITE, "Channel", *(["Z"] if "Z" in images.columns else [])]
+    twice = np.flatnonzero(images.duplicated(one, keep=False).to_numpy())
     if twice.size:
         what = "a site has several images of one channel"
         out.append(finding("error", "duplicate-image", file, what, "keep one, or number the sites", twice))

@@ -7,7 +7,8 @@ import pytest
 import tifffile
 
 from bench.datasets import check, image_manifest, join, load
-from bench.datasets.regex import ReadoutTable, Source, _colrow, _row_letter, from_regex, pairs
+from bench.datasets.platemap import ReadoutTable, _colrow, pairs
+from bench.datasets.regex import Source, from_regex, row_letter
 from bench.errors import DatasetError, UsageError
 
 
@@ -138,7 +139,7 @@ def test_column_first_wells_are_turned_round(text, well):
     ("row", "letters"), [("1", "A"), ("26", "Z"), ("27", "AA"), ("32", "AF"), ("c", "C")]
 )
 def test_a_row_may_be_a_number(row, letters):
-    assert _row_letter(row) == letters
+    assert row_letter(row) == letters
 
 
 def test_a_mapping_needs_both_sides():

@@ -1,0 +1,187 @@
+"""``bench dataset from``: datasets from files as they are; options that all share stand here once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from bench.cli import ui
+
+if TYPE_CHECKING:
+    from bench.datasets.writer import Found
+
+app = typer.Typer(no_args_is_help=True, help="Make a dataset from files as they are.")
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Folder or file; a path or e.g. s3://…")]
+Channels = Annotated[str, typer.Option("--channels", help="DNA,Actin,…: names of all channels, in order.")]
+Projection = Annotated[
+    str, typer.Option("--projection", help="Rule for z-stacks: max, mean or none:Z (plane Z alone).")
+]
+Rebase = Annotated[
+    list[str] | None,
+    typer.Option("--rebase", help="OLD=NEW start of the index's paths, repeatable."),
+]
+Timepoint = Annotated[str, typer.Option("--timepoint", help="Which, where there are several.")]
+
+
+def _common(
+    out: Annotated[Path, typer.Option("--out", help="New folder for the dataset.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the dataset; default: the folder's.")] = "",
+    wells: Annotated[str, typer.Option("--wells", help="Platemap, CSV or TSV, one row per well.")] = "",
+    barcodes: Annotated[
+        str, typer.Option("--barcodes", help="barcode_platemap.csv with platemap/ beside it.")
+    ] = "",
+    annotate: Annotated[
+        list[str] | None,
+        typer.Option("--annotate", help="Table of compounds, genes or controls, joined by name; repeatable."),
+    ] = None,
+    mapping: Annotated[list[str] | None, typer.Option("--map", help="OLD=NEW column, repeatable.")] = None,
+    perturbation: Annotated[
+        str, typer.Option("--perturbation", help="Column of the platemap.")
+    ] = "Metadata_Compound",
+    negative: Annotated[
+        str, typer.Option("--negative", help="Perturbations that are negative controls.")
+    ] = "",
+    well_rule: Annotated[str, typer.Option("--wells-as", help="rowcol (B01) or colrow (01B).")] = "rowcol",
+    plate: Annotated[str, typer.Option("--plate", help="Plate, where nothing names it.")] = "plate-1",
+    nucleus: Annotated[str, typer.Option("--nucleus", help="Channel that segmentation starts from.")] = "",
+    imaging: Annotated[
+        str, typer.Option("--imaging", help="Segmentation, e.g. otsu-log or foreground.")
+    ] = "",
+    readouts: Annotated[Path | None, typer.Option("--readouts", help="Table of readouts.")] = None,
+    layer: Annotated[str, typer.Option("--layer", help="Name of that layer.")] = "readouts",
+    kind: Annotated[str, typer.Option("--kind", help="abundance, regulation or target.")] = "abundance",
+    scale: Annotated[str, typer.Option("--scale", help="counts, log, ratio or z.")] = "z",
+    key: Annotated[str, typer.Option("--key", help="Its key columns.")] = "Metadata_Plate,Metadata_Well",
+    join: Annotated[str, typer.Option("--join", help="aggregate or broadcast.")] = "aggregate",
+    exclude: Annotated[str, typer.Option("--exclude", help="Columns that are no readouts.")] = "",
+) -> dict[str, Any]:
+    """Return the fields of :class:`bench.datasets.platemap.About`."""
+    from bench.datasets.platemap import ReadoutTable, pairs
+
+    table = (
+        ()
+        if readouts is None
+        else (ReadoutTable(readouts, layer, kind, scale, tuple(_words(key)), join, tuple(_words(exclude))),)
+    )
+    return {
+        "name": name or out.absolute().name,
+        "wells": wells or None,
+        "barcodes": barcodes or None,
+        "annotate": tuple(annotate or ()),
+        "rename": pairs(mapping or [], "--map"),
+        "perturbation": perturbation,
+        "negative": tuple(_words(negative)),
+        "well_rule": well_rule,
+        "plate": plate,
+        "nucleus": nucleus,
+        "imaging": imaging,
+        "readouts": table,
+    }
+
+
+def _adapter(command: Callable[..., Any]) -> Callable[..., None]:
+    """Return ``command(out, about, …)`` with the shared options added, which reports what it found.
+
+    Typer reads options from a signature; this one is the command's own followed by :func:`_common`'s.
+    """
+    shared = inspect.signature(_common).parameters
+    own = [p for n, p in inspect.signature(command).parameters.items() if n not in ("out", "about")]
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(_common, include_extras=True)
+    json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False)
+    hints["as_json"] = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        as_json = values.pop("as_json")
+        about = _common(
+            **{n: values.pop(n) for n in list(values) if n in shared and n != "out"} | {"out": values["out"]}
+        )
+        found = command(about=about, **values)
+        _report(found, as_json=as_json)
+
+    parameters = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[p.name])
+        for p in (*own, *shared.values(), json)
+    ]
+    vars(run)["__signature__"] = inspect.Signature(parameters)
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+@app.command("regex")
+@_adapter
+def from_regex(
+    source: Source,
+    out: Path,
+    about: dict[str, Any],
+    pattern: Annotated[
+        str,
+        typer.Option(
+            "--pattern",
+            help="Groups plate, well or row and col, site, channel, plane; e.g. (?P<well>[A-H]\\d\\d)",
+        ),
+    ],
+    channels: Annotated[str, typer.Option("--channels", help="DNA,Actin; in plane order if files hold all.")],
+    bit_depth: Annotated[int, typer.Option("--bit-depth", help="Significant bits per grey level.")] = 16,
+) -> Any:
+    """Make a dataset from images by their file names, with a platemap and readouts."""
+    from bench.datasets.regex import Source as Regex
+    from bench.datasets.regex import from_regex as make
+
+    names = tuple(_words(channels))
+    return make(Regex(folder=source, pattern=pattern, channels=names, bit_depth=bit_depth, **about), out)
+
+
+@app.command("imagexpress")
+@_adapter
+def from_imagexpress(
+    source: Source,
+    out: Path,
+    about: dict[str, Any],
+    channels: Channels = "",
+    projection: Annotated[
+        str,
+        typer.Option(
+            "--projection",
+            help="Rule for z-stacks: max, mean, none:Z (plane Z alone), or instrument (its own projections).",
+        ),
+    ] = "",
+    timepoint: Timepoint = "",
+) -> Any:
+    """Make a dataset from the folders of an ImageXpress."""
+    from bench.datasets.imagexpress import ImageXpress
+    from bench.datasets.imagexpress import from_imagexpress as make
+
+    names = tuple(_words(channels))
+    return make(
+        ImageXpress(folder=source, channels=names, projection=projection, timepoint=timepoint, **about), out
+    )
+
+
+def _report(found: Found, *, as_json: bool) -> None:
+    if as_json:
+        ui.emit(vars(found))
+        return
+    from bench.datasets.tables import shorten
+
+    say = ui.out().print
+    say(f"{found.images} image planes and {found.wells} wells in {found.folder}", markup=False)
+    if found.unmatched:
+        files = f"{len(found.unmatched)} file{'' if len(found.unmatched) == 1 else 's'}"
+        say(f"not matched: {files}: {shorten(found.unmatched, 5)}", markup=False)
+    if found.absent:
+        say(f"named but absent: {len(found.absent)}: {shorten(found.absent, 3)}", markup=False)
+    if found.wells_without_row:
+        lonely = found.wells_without_row
+        say(f"{len(lonely)} wells are not in the platemap: {shorten(lonely)}", markup=False)
+    say(f"next: bench dataset check {found.folder}", markup=False)
+
+
+def _words(text: str) -> list[str]:
+    return [w.strip() for w in text.split(",") if w.strip()]

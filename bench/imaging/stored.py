@@ -1,0 +1,178 @@
+"""Where a channel of a field lies, and how its pixels come from there: projection, illumination function."""
+
+from __future__ import annotations
+
+import functools
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.datasets.tables import PLATE, SITE, WELL, is_remote, normalise_well
+from bench.errors import DatasetError
+from bench.imaging.projection import project
+from bench.imaging.readers import opened, read_plane
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from bench.datasets.model import Dataset, Rule
+
+Place = tuple[str, str, str]
+"""Plate, well and site."""
+
+VERSION = 1
+"""Raised when the same function would correct a plane otherwise; part of the feature key."""
+
+_FUNCTIONS = 8
+"""Illumination functions kept in memory: those of one plate's channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One channel of one field as it lies on disk.
+
+    Parameters
+    ----------
+    places
+        (URI, plane) of each plane of its z-stack; one where there is no stack.
+    projection
+        Rule for several planes.
+    function
+        URI of the illumination function to divide by; empty for none.
+    bit_depth
+        Significant bits of the images, which a corrected plane keeps.
+    """
+
+    places: tuple[tuple[str, int], ...]
+    projection: Rule = ""
+    function: str = ""
+    bit_depth: int = 16
+
+    @property
+    def uri(self) -> str:
+        """The first file, to name the channel by in messages."""
+        return self.places[0][0]
+
+    def read(self) -> NDArray[Any]:
+        """Return (H, W) in the file's dtype.
+
+        Raises
+        ------
+        DatasetError
+            Naming the file; when several planes stand here without a rule, or the function does not fit.
+        """
+        if len(self.places) > 1 and not self.projection:
+            raise DatasetError(
+                f"{self.uri}: {len(self.places)} images of one channel of one site and no rule; set "
+                'projection = "max" or "mean" under [images], or keep one'
+            )
+        if len(self.places) == 1:
+            pixels = read_plane(*self.places[0])
+        else:
+            pixels = project(((u, read_plane(u, p)) for u, p in self.places), self.projection)
+        return divide(pixels, self.function, self.uri, self.bit_depth) if self.function else pixels
+
+
+def planes_of(
+    dataset: Dataset, wells: pd.DataFrame | None = None, plate: str | None = None
+) -> dict[Place, dict[str, Stored]]:
+    """Return (plate, well, site) to channel to where it lies, of all wells or of those in ``wells``.
+
+    Parameters
+    ----------
+    plate
+        Take this plate only.
+    """
+    if dataset.images is None:
+        return {}
+    images = dataset.images if plate is None else dataset.images[dataset.images[PLATE] == plate]
+    chosen = (
+        None
+        if wells is None
+        else {(str(p), normalise_well(str(w))) for p, w in zip(wells[PLATE], wells[WELL], strict=True)}
+    )
+    functions: dict[tuple[str, str], str] = {}
+    if dataset.illumination is not None:
+        table = (dataset.illumination[c] for c in (PLATE, "Channel", "URI"))
+        functions = {(str(p), str(c)): str(u) for p, c, u in zip(*table, strict=True)}
+    places: dict[Place, dict[str, list[tuple[str, int]]]] = {}
+    columns = (images[c] for c in (PLATE, WELL, SITE, "Channel", "URI", "Plane"))
+    for barcode, name, site, channel, uri, plane in zip(*columns, strict=True):
+        well = normalise_well(str(name))
+        if chosen is None or (str(barcode), well) in chosen:
+            field = places.setdefault((str(barcode), well, str(site)), {})
+            field.setdefault(str(channel), []).append((str(uri), int(plane)))
+    rule, depth = dataset.projection, dataset.bit_depth
+    return {
+        key: {c: Stored(tuple(at), rule, functions.get((key[0], c), ""), depth) for c, at in by.items()}
+        for key, by in places.items()
+    }
+
+
+def key_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what a z-rule and illumination functions add to the preprocessing key; nothing without them.
+
+    The functions' contents enter with the images of their plate
+    (:func:`bench.datasets.manifest.image_manifest`).
+    """
+    key: dict[str, Any] = {"projection": dataset.projection} if dataset.projection else {}
+    if dataset.illumination is not None:
+        key["illumination_functions"] = {"rule": "divide", "version": VERSION}
+    return key
+
+
+def divide(pixels: NDArray[Any], function: str, uri: str, bit_depth: int) -> NDArray[Any]:
+    """Return pixels divided by an illumination function, as CellProfiler's CorrectIlluminationApply does.
+
+    Integers are rounded to the nearest grey level and cut at the largest of ``bit_depth``, so that dtype and
+    range stay those of the files (at most half a grey level is lost below the cut); floats stay floats.
+
+    Parameters
+    ----------
+    pixels
+        (H, W).
+    function
+        URI of a ``.npy`` file of the same shape, positive everywhere.
+    """
+    values = _function(function, _stamp(function))
+    if values.shape != pixels.shape:
+        raise DatasetError(
+            f"{function}: the illumination function is {values.shape}, the image {uri} is {pixels.shape}; "
+            "functions must be made from images of this size"
+        )
+    out: NDArray[Any] = pixels / values
+    if pixels.dtype.kind in "ui":
+        top = min(2**bit_depth - 1, int(np.iinfo(pixels.dtype).max))
+        out = np.clip(np.rint(out), 0, top)
+    return out.astype(pixels.dtype)
+
+
+def _stamp(uri: str) -> tuple[int, int]:
+    """Return size and time of a local file, so that a changed one is read again."""
+    if is_remote(uri) or not Path(uri).is_file():
+        return (0, 0)
+    status = Path(uri).stat()
+    return (status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=_FUNCTIONS)
+def _function(uri: str, _stamp: tuple[int, int]) -> NDArray[np.float64]:
+    with opened(uri) as handle:
+        try:
+            values = np.load(io.BytesIO(handle.read()), allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise DatasetError(
+                f"{uri} is not an array of numbers in NumPy's .npy format ({error}); write it again with "
+                "numpy.save"
+            ) from error
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fui":
+        raise DatasetError(f"{uri}: an illumination function is one 2-D array of numbers; write it again")
+    out: NDArray[np.float64] = values.astype(np.float64)
+    if not (np.isfinite(out).all() and (out > 0).all()):
+        raise DatasetError(f"{uri}: the illumination function is not positive everywhere; compute it again")
+    out.setflags(write=False)
+    return out
