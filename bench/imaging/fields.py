@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from bench.datasets.tables import PLATE, SITE, WELL, normalise_well
 from bench.errors import DatasetError
-from bench.imaging import illumination, quality, segment, settings, standardise
+from bench.imaging import (
+    illumination,
+    quality,
+    segment,
+    segment_masks,
+    segment_watershed,
+    settings,
+    standardise,
+)
+from bench.imaging.configs import TABLE
+from bench.imaging.labels import Objects
 from bench.imaging.planes import Job, in_order, raw_pixels
 from bench.imaging.plates import Estimates, PlateStatistics, negative_controls
 from bench.imaging.readers import reader_for
@@ -60,6 +70,7 @@ class Fields:
     ) -> None:
         self.channels: tuple[Channel, ...] = dataset.channels
         self._bit_depth = dataset.bit_depth
+        self._root = dataset.root
         self._jobs = tuple(jobs)
         self._needs = needs
         self._on_failure, self._on_quality = on_failure, on_quality
@@ -83,7 +94,7 @@ class Fields:
         if not self._needs & {"pixels", "objects"}:
             return Field(job.metadata, self.channels, bit_depth=self._bit_depth)
         pixels, bits = self._pixels(job)
-        found = self._objects(pixels) if "objects" in self._needs else segment.Objects.empty()
+        found = self._objects(job, pixels) if "objects" in self._needs else Objects.empty()
         if self._imaging.standardise is not None and "pixels" in self._needs:
             pixels, bits = standardise.standardise(pixels, self._moments(job, pixels)), 32
         kept = pixels if "pixels" in self._needs else None
@@ -110,11 +121,19 @@ class Fields:
         assert by_plate is not None
         return by_plate
 
-    def _objects(self, pixels: NDArray[Any]) -> segment.Objects:
+    def _objects(self, job: Job, pixels: NDArray[Any]) -> Objects:
         config = self._imaging.segmentation
-        start = pixels[_first_channel(self.channels, config)]
+        names = tuple(c.name for c in self.channels)
+        if isinstance(config, segment_masks.Masks):
+            found = segment_masks.files(config, job, names, self._root)
+            return segment_masks.masks(found, pixels.shape[1:], config)
+        start = pixels[start_channel(self.channels, config)]
         if isinstance(config, segment.OtsuLog):
             return segment.otsu_log(start, pixels, config)
+        if isinstance(config, segment_watershed.Watershed):
+            name = config.cell_channel
+            stains = pixels[names.index(name)][None] if name else pixels
+            return segment_watershed.otsu_watershed(start, stains, config)
         return segment.foreground(start, config)
 
 
@@ -168,7 +187,7 @@ def field_source(
     else:
         planes = planes_of(dataset, wells)
     if "objects" in wanted:
-        _first_channel(dataset.channels, settings.read(dataset.imaging).segmentation)
+        _check(dataset.channels, settings.read(dataset.imaging).segmentation)
     latent = _latent(dataset) if "latent" in wanted else {}
     jobs = []
     for plate, well, site in in_order(planes):
@@ -198,6 +217,14 @@ def preprocessing_key(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def mask_files(dataset: Dataset, plate: str) -> list[str]:
+    """Return the files that hold a plate's masks, in order; none where masks are computed."""
+    config = settings.read(dataset.imaging).segmentation
+    if not isinstance(config, segment_masks.Masks):
+        return []
+    return segment_masks.of_plate(config, dataset, plate)
+
+
 def _latent(dataset: Dataset) -> dict[tuple[str, str], dict[str, float]]:
     if dataset.latent is None:
         raise DatasetError(f"dataset {dataset.name!r} has no latent table; only a simulated screen has one")
@@ -210,20 +237,32 @@ def _latent(dataset: Dataset) -> dict[tuple[str, str], dict[str, float]]:
     }
 
 
-def _first_channel(channels: tuple[Channel, ...], config: segment.Config) -> int:
+def _check(channels: tuple[Channel, ...], config: segment.Config) -> None:
+    """Refuse a segmentation that the dataset's channels do not allow, before a pixel is read."""
+    names = tuple(c.name for c in channels)
+    if isinstance(config, segment_masks.Masks):
+        segment_masks.check(config, names)
+        return
+    start_channel(channels, config)
+    if isinstance(config, segment_watershed.Watershed) and config.cell_channel:
+        _known(config.cell_channel, names)
+
+
+def start_channel(channels: tuple[Channel, ...], config: segment.Config) -> int:
     """Return the index of the channel that the segmentation starts from."""
-    names = [c.name for c in channels]
+    names = tuple(c.name for c in channels)
     if isinstance(config, segment.Foreground):
-        wanted = config.channel or names[0]
-        if wanted not in names:
-            raise DatasetError(
-                f"dataset.toml [imaging]: there is no channel {wanted!r}; channels: {', '.join(names)}"
-            )
-        return names.index(wanted)
+        return _known(config.channel or names[0], names)
     for i, channel in enumerate(channels):
         if channel.role == "nucleus":
             return i
     raise DatasetError(
-        'no channel has role = "nucleus", which otsu-log starts from; mark one in dataset.toml, or '
+        'no channel has role = "nucleus", which the segmentation starts from; mark one in dataset.toml, or '
         'set method = "foreground" under [imaging]'
     )
+
+
+def _known(name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        raise DatasetError(f"{TABLE}: there is no channel {name!r}; channels: {', '.join(names)}")
+    return names.index(name)

@@ -11,6 +11,7 @@ from skimage.draw import disk, ellipse
 from bench.demo import Settings, cells, optics
 from bench.demo.settings import DIMENSIONS
 from bench.errors import DatasetError
+from bench.imaging import labels as labels_of
 from bench.imaging import segment
 from bench.imaging.segment import Foreground, OtsuLog
 
@@ -81,7 +82,7 @@ def ridge(*heights: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 )
 def test_maxima_are_joined_over_shallow_saddles_highest_first(heights, depth, expected):
     labels, peaks, response = ridge(*heights)
-    joined, kept = segment._merged(labels, peaks, response, depth)
+    joined, kept = labels_of.merged(labels, peaks, response, depth)
     assert kept[:, 1].tolist() == expected
     assert joined.max() == len(expected)
     assert (joined > 0).all()
@@ -271,7 +272,7 @@ def test_settings_become_a_typed_config():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"method": "magic"}, "unknown method 'magic'; known: otsu-log, foreground"),
+        ({"method": "magic"}, "unknown method 'magic'; known: otsu-log, otsu-watershed, foreground, masks"),
         ({"radius": 3}, "no setting 'radius'; it has: radius_px"),
         ({"radius_px": "seven"}, "radius_px is a number of at least 0, not 'seven'"),
         ({"radius_px": -1}, "radius_px is a number of at least 0"),
