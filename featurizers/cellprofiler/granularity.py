@@ -6,14 +6,8 @@ original; with m(n) the object's mean of the n-th reconstruction, resampled to f
 the image itself, granularity(n) = 100 (m(n - 1) - m(n)) / m(0).
 
 Nothing before the means depends on objects, so a channel's reconstructions serve all compartments. They come
-from one max-tree of the channel [1]_: with E an eroded image and M(x) the largest E in the subtree of node x,
-the reconstruction is R(x) = max(min(level(x), M(x)), R(parent(x))), two linear sweeps for each n instead of a
-sort. Resampling and averaging are one fixed linear map per object, a short list of weights.
-
-References
-----------
-.. [1] Najman L, Couprie M (2006). Building the component tree in quasi-linear time. IEEE Transactions on
-   Image Processing 15(11), 3531-3539.
+from one max-tree of the channel (:mod:`~featurizers.cellprofiler.maxtree`), two linear sweeps for each n
+instead of a sort. Resampling and averaging are one fixed linear map per object, a short list of weights.
 """
 
 from __future__ import annotations
@@ -26,6 +20,7 @@ import numpy as np
 
 from featurizers.base import FeaturizerError
 from featurizers.cellprofiler.jit import kernel
+from featurizers.cellprofiler.maxtree import max_tree, reconstruct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,80 +125,6 @@ def _without_background(image: NDArray[np.float64], config: GranularityConfig) -
         spacing = (reduced - 1) / (shape - 1)
         opened = _bilinear(opened, *(np.arange(n) * s for n, s in zip(shape, spacing, strict=True)))
     return np.maximum(image - opened, 0.0)
-
-
-@kernel
-def _max_tree(order: NDArray[np.int64], height: int, width: int) -> NDArray[np.int32]:
-    """Return each pixel's parent in the max-tree, pixels numbered from the brightest (``order``) down."""
-    n = order.size
-    rank = np.empty(n, np.int32)
-    for i in range(n):
-        rank[order[i]] = i
-    parent = np.empty(n, np.int32)
-    root = np.empty(n, np.int32)
-    for i in range(n):
-        parent[i] = i
-        root[i] = i
-        p = order[i]
-        r, c = p // width, p % width
-        for side in range(4):
-            if side == 0:
-                if r == 0:
-                    continue
-                q = rank[p - width]
-            elif side == 1:
-                if c == 0:
-                    continue
-                q = rank[p - 1]
-            elif side == 2:
-                if c == width - 1:
-                    continue
-                q = rank[p + 1]
-            else:
-                if r == height - 1:
-                    continue
-                q = rank[p + width]
-            if q >= i:
-                continue
-            top = q
-            while root[top] != top:
-                top = root[top]
-            while root[q] != top:  # compress the path
-                above = root[q]
-                root[q] = top
-                q = above
-            if top != i:
-                parent[top] = i
-                root[top] = i
-    return parent
-
-
-@kernel
-def _reconstruct(
-    eroded: NDArray[np.float64],
-    level: NDArray[np.float64],
-    order: NDArray[np.int64],
-    parent: NDArray[np.int32],
-    peak: NDArray[np.float64],
-    out: NDArray[np.float64],
-) -> None:
-    """Reconstruct by dilation of ``eroded`` under the image of the tree; ``peak`` is scratch space.
-
-    Pixels at 0, the least level there is, stay at 0: ``level`` and ``peak`` end before them, and ``out`` must
-    hold 0 there.
-    """
-    n = level.size
-    for i in range(n):
-        peak[i] = eroded[order[i]]
-    for i in range(n):
-        if parent[i] < n:
-            peak[parent[i]] = max(peak[parent[i]], peak[i])
-    for i in range(n - 1, -1, -1):
-        value = min(level[i], peak[i])
-        if parent[i] < n and parent[i] != i:
-            value = max(value, peak[parent[i]])
-        peak[i] = value
-        out[order[i]] = value
 
 
 @kernel
@@ -325,13 +246,13 @@ def measure_granularity(
         initial = [np.maximum(mean, np.finfo(float).eps) for mean in means]
         lifted = _without_background(image, config)
         order = np.argsort(-lifted, axis=None)
-        parent = _max_tree(order, *lifted.shape)
+        parent = max_tree(order, *lifted.shape)
         level = lifted.ravel()[order[: np.count_nonzero(lifted)]]
         scratch, rebuilt = np.empty(level.size), np.zeros(order.size)
         eroded = lifted
         for n in range(config.length):
             eroded = _erode(eroded)
-            _reconstruct(eroded.ravel(), level, order, parent, scratch, rebuilt)
+            reconstruct(eroded.ravel(), level, order, parent, scratch, rebuilt)
             for j, objects in enumerate(compartments):
                 mean = _weighted_sums(*weights[j], rebuilt) / objects.area
                 out[j][:, c, n] = (means[j] - mean) * 100 / initial[j]

@@ -204,6 +204,10 @@ def _haralick(
                 crop[position[lit]] = rank[lit]
                 lit += 1
         low, high = level_of[1], level_of[max(ranks, 1)]
+        bits = 0
+        while ranks >> bits:
+            bits += 1
+        mask = (1 << bits) - 1
         for s in range(scales.size):
             for d in range(steps.shape[0]):
                 offset = scales[s] * (steps[d, 0] * stride + steps[d, 1])
@@ -241,7 +245,7 @@ def _haralick(
                         b = crop[position[p] + offset]
                         if b != 0:
                             a = rank[p]
-                            index = (min(a, b) << 8) | max(a, b)
+                            index = (min(a, b) << bits) | max(a, b)
                             count[index] += 1
                             visited[pairs] = index
                             pairs += 1
@@ -251,7 +255,7 @@ def _haralick(
                         if c == 0:
                             continue
                         count[index] = 0
-                        i, j = index >> 8, index & 255
+                        i, j = index >> bits, index & mask
                         entry = 2 * c if i == j else c
                         copies = 1 if i == j else 2
                         squares += copies * entry * entry

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from skimage.morphology import disk, erosion, reconstruction
+from skimage.morphology import disk, erosion
 
 from featurizers.base import FeaturizerError
 from featurizers.cellprofiler import granularity
@@ -9,20 +9,6 @@ from featurizers.cellprofiler.granularity import GranularityConfig, measure_gran
 from featurizers.cellprofiler.objects import find_objects
 
 CELLPROFILER_DEFAULTS = GranularityConfig(subsample=0.25, background_subsample=0.25)
-
-
-def test_the_tree_reconstructs_what_dilation_reconstructs():
-    rng = np.random.default_rng(2)
-    for levels in (4, 1000):  # plateaus, and hardly any
-        image = rng.integers(0, levels, (23, 31)).astype(float)
-        seed = np.minimum(image, rng.integers(0, levels, image.shape))
-        order = np.argsort(-image, axis=None)
-        parent = granularity._max_tree(order, *image.shape)
-        level = image.ravel()[order[: np.count_nonzero(image)]]
-        out, scratch = np.zeros(image.size), np.empty(level.size)
-        granularity._reconstruct(seed.ravel(), level, order, parent, scratch, out)
-        expected = reconstruction(seed, image, footprint=disk(1))
-        assert np.array_equal(out.reshape(image.shape), expected)
 
 
 @pytest.mark.parametrize("radius", [1, 2, 7, 10])
