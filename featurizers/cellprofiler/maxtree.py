@@ -3,8 +3,8 @@
 Every pixel's parent is a pixel of the same or the next lower level in the component that grows when the
 threshold sinks; pixels are numbered from the brightest down, so that parents come after their children
 (Najman and Couprie 2006 [1]_, 4-connected). With E an image below the tree's own and M(x) the largest E in
-the subtree of x, the reconstruction of E is R(x) = max(min(level(x), M(x)), R(parent(x))): no sorting, however
-many images are reconstructed under the same one.
+the subtree of x, the reconstruction of E is R(x) = max(min(level(x), M(x)), R(parent(x))): no sorting,
+however many images are reconstructed under the same one.
 
 References
 ----------

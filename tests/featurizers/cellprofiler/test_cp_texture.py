@@ -101,6 +101,19 @@ def test_awkward_objects_and_dim_images_equal_cp_measure(tiny_objects, assert_eq
                     assert_equal_values(ours[:, c, s, d, f], theirs[name], f"{c} {name}", atol=tolerance)
 
 
+def test_grey_levels_are_those_of_img_as_ubyte_for_every_16_bit_level_and_sign():
+    from skimage.util import img_as_ubyte
+
+    every = np.arange(65536) / 65535
+    signed = np.random.default_rng(0).uniform(-1, 1, 1000)
+    for values in (every, signed):
+        assert np.array_equal(grey_levels(values, 256), img_as_ubyte(values))
+
+
+def test_12_bit_data_on_a_16_bit_scale_keep_17_grey_levels():
+    assert len(np.unique(grey_levels(np.arange(4096) / 65535, 256))) == 17
+
+
 def test_one_empty_direction_makes_the_whole_scale_undefined():
     line = np.zeros((3, 12), np.int32)
     line[1, 1:11] = 1  # pairs exist along the line only
