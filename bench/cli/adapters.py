@@ -164,6 +164,24 @@ def from_imagexpress(
     )
 
 
+@app.command("jump")
+@_adapter
+def from_jump(
+    source: Source,
+    out: Path,
+    about: dict[str, Any],
+    channels: Channels = "",
+    rebase: Rebase = None,
+) -> Any:
+    """Make a dataset from CellProfiler's load_data.csv or a folder of them, with illumination functions."""
+    from bench.datasets.jump import LoadData
+    from bench.datasets.jump import from_jump as make
+    from bench.datasets.platemap import pairs
+
+    moved = pairs(rebase or [], "--rebase")
+    return make(LoadData(index=source, channels=tuple(_words(channels)), rebase=moved, **about), out)
+
+
 def _report(found: Found, *, as_json: bool) -> None:
     if as_json:
         ui.emit(vars(found))
