@@ -4,8 +4,9 @@ Run from the repository:
 ``OMP_NUM_THREADS=1 python -m benchmarks.handcrafted [--data FOLDER] [--fields synthetic cloome nf1]``.
 Both sides measure the same pixels and masks in one process, nuclei, cells and cytoplasm, all channels and
 pairs, with cp-measure's default settings (granularity subsampled to 1/4, neighbours by expansion) and
-CellProfiler's quantiles. Ours is warm (compiled), the median of ``--repeats`` runs; cp-measure runs once.
-Each column is compared too: equal within rtol 1e-6 plus 1e-9 of the column's largest magnitude.
+CellProfiler's quantiles. Times are CPU seconds of this one process, so a busy machine distorts them little:
+ours warm (compiled), the median of ``--repeats`` runs, cp-measure once. Each column is compared too: equal
+within rtol 1e-6 plus 1e-9 of the column's largest magnitude.
 
 FOLDER (or WELLBENCH_REALDATA) holds ``images_cloome_example`` and ``images_nf1_cellpainting``; without it
 only the synthetic field runs.
@@ -152,9 +153,9 @@ def ours(field: BenchField) -> tuple[dict[str, float], dict[str, Columns]]:
     channels = range(len(field.pixels))
 
     def timed(family, function):
-        begin = time.perf_counter()
+        begin = time.process_time()
         result = function()
-        seconds[family] = seconds.get(family, 0.0) + time.perf_counter() - begin
+        seconds[family] = seconds.get(family, 0.0) + time.process_time() - begin
         return result
 
     def prepare(mask):
@@ -259,9 +260,9 @@ def theirs(field: BenchField) -> tuple[dict[str, float], dict[str, Columns]]:
     channels = range(len(field.pixels))
 
     def timed(family, prefix, function, *args, **settings):
-        begin = time.perf_counter()
+        begin = time.process_time()
         result = function(*args, **settings)
-        seconds[family] = seconds.get(family, 0.0) + time.perf_counter() - begin
+        seconds[family] = seconds.get(family, 0.0) + time.process_time() - begin
         columns = {f"{prefix} {key}": np.asarray(value, float) for key, value in result.items()}
         found.setdefault(family, {}).update(columns)
 
