@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import problem as problems
 from bench import runs
+from bench.entrants import known
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def load_entry(store: Store, identifier: str) -> Entry:
     record = runs.load_record(store, identifier)
     run = record["run"]
     index, e, e0, readouts = _summands(store, run)
+    per_fold = _fold_values(store, run)
     repeats = int(index["repeat"].max()) + 1
     shape = (repeats, len(index) // repeats)
     settings = record["protocol"]["settings"]
@@ -46,8 +48,8 @@ def load_entry(store: Store, identifier: str) -> Entry:
         folds_hash=record["folds_hash"],
         readouts=tuple(readouts),
         perturbations=tuple(index["perturbation"].iloc[: shape[1]]),
-        e=e.reshape(*shape, -1),
-        e0=e0.reshape(*shape, -1),
+        e=e.reshape(*shape, e.shape[1]),
+        e0=e0.reshape(*shape, e0.shape[1]),
         folds=index["fold"].to_numpy("int16").reshape(shape),
         scores=read_table(store.path(f"scores/run={run}") / "scores.parquet"),
         permutes=record["permutes"],
@@ -59,6 +61,8 @@ def load_entry(store: Store, identifier: str) -> Entry:
         margin=settings["margin"],
         optimistic=settings["label"] == "optimistic",
         variance_measured=settings["variance"] == "measured",
+        fold_values=per_fold,
+        metric="skill" if per_fold is None else "ROC AUC",
         warnings=tuple(
             f"{f['about']}: {f['message']}" if f["about"] else f["message"] for f in record["audit"]
         ),
@@ -67,11 +71,25 @@ def load_entry(store: Store, identifier: str) -> Entry:
 
 
 def _summands(store: Store, run: str) -> tuple[Any, Any, Any, list[str]]:
+    import numpy as np
+
     from bench.store.tables import read_matrix, read_meta
 
     path = store.path(f"summands/run={run}") / "summands.parquet"
     index, values = read_matrix(path)
-    return index, values["e"], values["e0"], read_meta(path)["readouts"]
+    nothing = np.zeros((len(index), 0), np.float32)
+    return index, values.get("e", nothing), values.get("e0", nothing), read_meta(path)["readouts"]
+
+
+def _fold_values(store: Store, run: str) -> Any:
+    """Scores per fold (R, K, T) of a run that has them, else None."""
+    from bench.store.tables import read_matrix
+
+    path = store.path(f"summands/run={run}") / "fold-values.parquet"
+    if not path.exists():
+        return None
+    index, values = read_matrix(path)
+    return values["score"].reshape(int(index["repeat"].max()) + 1, int(index["fold"].max()) + 1, -1)
 
 
 def verify(store: Store, identifier: str, plugins: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -99,6 +117,7 @@ def verify(store: Store, identifier: str, plugins: tuple[str, ...] = ()) -> dict
     for fold in record["folds"]:
         _sound(store, runs.fold_folder(run, *fold))
     problem = problems.load(store, record["problem"])
+    estimand = known(plugins).get("tasks", record["task"]).estimand
     scored = runs.rescore(
         store, problem, record["task"], run, record["folds"], record["permute_seed"], plugins
     )
@@ -109,6 +128,8 @@ def verify(store: Store, identifier: str, plugins: tuple[str, ...] = ()) -> dict
         for name, mine, theirs in (("e", scored.e, e), ("e0", scored.e0, e0))
         if not np.array_equal(mine.reshape(theirs.shape), theirs, equal_nan=True)
     ]
+    if not _same(scored.fold_values, _fold_values(store, run)):
+        differing.append("scores per fold")
     if list(scored.readouts) != readouts or not np.array_equal(scored.folds.reshape(-1), index["fold"]):
         differing.append("readouts or folds")
     try:
@@ -128,7 +149,8 @@ def verify(store: Store, identifier: str, plugins: tuple[str, ...] = ()) -> dict
         "readouts": len(readouts),
         "perturbations": len(scored.perturbations),
         "folds": len(record["folds"]),
-        "skill": _mean_skill(scored.scores),
+        "metric": estimand,
+        "skill": float(scored.scores.loc[scored.scores["stratum"] == "all", estimand].mean()),
         "verified": True,
     }
 
@@ -139,9 +161,13 @@ def _sound(store: Store, folder: str) -> None:
         raise BenchError(f"{folder}: {problems_found[0]}")
 
 
-def _mean_skill(scores: Any) -> float:
-    whole = scores[scores["stratum"] == "all"]
-    return float(whole["r2"].mean())
+def _same(mine: Any, stored: Any) -> bool:
+    """Whether two arrays, or none, are equal bit by bit."""
+    import numpy as np
+
+    if mine is None or stored is None:
+        return mine is stored
+    return bool(np.array_equal(mine, stored, equal_nan=True))
 
 
 def choose(store: Store, wanted: Mapping[str, Any]) -> list[str]:

@@ -136,11 +136,12 @@ def _runs(
 
     A run counts as stored only if its features (of a ``ready`` entrant) are too; else it will be done again.
     """
-    kinds = {k for t in settings.tasks for k in known(settings.plugins).get("tasks", t).layer_kinds}
     layers = [
-        layer.name
+        layer.name + board
+        for task in (known(settings.plugins).get("tasks", name) for name in settings.tasks)
         for layer in dataset.layers
-        if layer.kind in kinds and (not settings.layers or layer.name in settings.layers)
+        if layer.kind in task.layer_kinds and (not settings.layers or layer.name in settings.layers)
+        for board in task.boards
     ]
     count = (len(_labels(entrants)) * max(1, len(settings.heads)) + 1) * len(layers)
     countable = [*_labels(ready), FLOOR.label]

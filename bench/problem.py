@@ -6,6 +6,7 @@ With the stored predictions it is all that is needed to recompute a score; the d
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,22 +39,29 @@ def folder(key: str) -> str:
     return f"folds/key={key}"
 
 
-def make(store: Store, dataset: Dataset, layer: Layer, task: Task, protocol: Protocol) -> Problem:
-    """Join the layer to the dataset's wells, draw the folds, commit both, and return them."""
+def make(store: Store, dataset: Dataset, layer: Layer, task: Task, protocol: Protocol) -> list[Problem]:
+    """Join the layer to the dataset's wells, draw the folds of every board of the task, and commit them."""
     from bench.datasets import join_with_report
+
+    joined, report = join_with_report(dataset, layer, dataset.wells)
+    facts = {"joined": report.sentences(), "prepared": layer.prepared}
+    return [_commit(store, dataset, data, task, protocol, facts) for data in task.problems(joined)]
+
+
+def _commit(
+    store: Store, dataset: Dataset, data: TaskData, task: Task, protocol: Protocol, facts: Mapping[str, Any]
+) -> Problem:
     from bench.featurize import identity
     from bench.store import code_digest, digest
     from tasks import folds as draw
 
-    joined, report = join_with_report(dataset, layer, dataset.wells)
-    data = task.prepare(joined)
     folds = draw.make(data, protocol)
     folds_hash = draw.digest(folds)
     document = {
         "kind": "problem",
         "dataset": identity(dataset),
         "tables": dataset.digest(),
-        "layer": layer.name,
+        "layer": data.layer,
         "task": {"name": task.name, "version": task.version, "code": code_digest(type(task))},
         "protocol": protocol.hash,
         "folds": folds_hash,
@@ -63,12 +71,7 @@ def make(store: Store, dataset: Dataset, layer: Layer, task: Task, protocol: Pro
     def write(into: Path) -> None:
         save(into, data, folds)
 
-    manifest = {
-        "key_document": document,
-        "joined": report.sentences(),
-        "prepared": layer.prepared,
-        "provenance": provenance(),
-    }
+    manifest = {"key_document": document, **facts, "provenance": provenance()}
     store.commit(folder(key), write, manifest)
     return Problem(key, data, folds, folds_hash)
 

@@ -207,7 +207,10 @@ def rescore(
 
 
 def save_scored(into: Path, scored: Scored) -> None:
-    """Write summands as one row per repeat and perturbation, with e and e0 as lists over readouts."""
+    """Write summands as one row per repeat and perturbation, with e and e0 as lists over readouts.
+
+    Scores that exist per fold only stand in a table of their own, one row per repeat and fold.
+    """
     import numpy as np
     import pandas as pd
 
@@ -221,8 +224,21 @@ def save_scored(into: Path, scored: Scored) -> None:
             "fold": scored.folds.reshape(-1).astype(np.int16),
         }
     )
-    values = {"e": scored.e.reshape(-1, readouts), "e0": scored.e0.reshape(-1, readouts)}
+    values = {}
+    if scored.fold_values is None:
+        values = {"e": scored.e.reshape(-1, readouts), "e0": scored.e0.reshape(-1, readouts)}
     write_matrix(into / "summands.parquet", index, values, {"readouts": list(scored.readouts)})
+    if scored.fold_values is None:
+        return
+    repeats, width, readouts = scored.fold_values.shape
+    folds = pd.DataFrame(
+        {
+            "repeat": np.repeat(np.arange(repeats, dtype=np.int16), width),
+            "fold": np.tile(np.arange(width, dtype=np.int16), repeats),
+        }
+    )
+    own = {"score": scored.fold_values.reshape(-1, readouts)}
+    write_matrix(into / "fold-values.parquet", folds, own, {"readouts": list(scored.readouts)})
 
 
 def load_record(store: Store, run: str) -> dict[str, Any]:

@@ -352,7 +352,8 @@ def pose(
             if layer.kind not in task.layer_kinds:
                 continue
             try:
-                posed.append((name, problems.make(store, dataset, layer, task, protocol)))
+                made = problems.make(store, dataset, layer, task, protocol)
+                posed += [(name, problem) for problem in made]
             except (BenchError, ValueError) as error:
                 first = first or error
                 failures.append(Failure(f"{name} on layer {layer.name}", str(error)))

@@ -62,6 +62,11 @@ class Board:
         first = self.entries[0]
         return f"{first.dataset} {first.dataset_version} · {first.layer} · {first.task} · {first.protocol}"
 
+    @property
+    def metric(self) -> str:
+        """What ``skill`` means here: ``skill`` (R²), or the name of a score per fold."""
+        return self.entries[0].metric
+
     def key(self) -> dict[str, str]:
         """Return what all runs of this board share."""
         first = self.entries[0]

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.decide import Decision, decide
-from leaderboard.predictable import against_entry
+from leaderboard.folded import shared_folds
+from leaderboard.predictable import PerReadout, against_entry
 from leaderboard.rules import Rules
 from leaderboard.schema import BoardError, Entry
 from leaderboard.summands import summands
@@ -56,7 +57,7 @@ class Comparison:
         Mean skill over the same.
     readouts
         One row per shared readout: ``readout``, ``skill_a``, ``skill_b``, ``difference``, ``p``, ``q``
-        (D3, A vs B) and ``verdict``.
+        (D3, A vs B) and ``verdict``; no test of scores that exist per fold only.
     """
 
     a: str
@@ -85,10 +86,16 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
     rules = rules or Rules()
     if reason := why_apart(a, b):
         raise BoardError(f"{a.label!r} and {b.label!r} cannot be compared: {reason}.")
-    both = aligned(a, b)
-    left = summands(both.ea, both.e0a, both.folds)
-    right = summands(both.eb, both.e0b, both.folds)
-    test = against_entry(both.ea, both.eb, both.folds, left.defined & right.defined, rules)
+    if a.fold_values is not None or b.fold_values is not None:
+        left, right, readouts = shared_folds(a, b)
+        nothing = np.full(len(readouts), np.nan)
+        test = PerReadout(nothing, nothing, nothing)
+    else:
+        both = aligned(a, b)
+        readouts = both.readouts
+        left = summands(both.ea, both.e0a, both.folds)
+        right = summands(both.eb, both.e0b, both.folds)
+        test = against_entry(both.ea, both.eb, both.folds, left.defined & right.defined, rules)
     found = test.q < rules.q
     verdict = np.select(
         [np.isnan(test.q), found & (test.effect > 0), found & (test.effect < 0)],
@@ -97,7 +104,7 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
     )
     table = pd.DataFrame(
         {
-            "readout": both.readouts,
+            "readout": readouts,
             "skill_a": left.skill_by_readout,
             "skill_b": right.skill_by_readout,
             "difference": left.skill_by_readout - right.skill_by_readout,

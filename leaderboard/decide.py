@@ -10,7 +10,8 @@ variance adds, to 1 / (K R), the test share over the training share of a fold, 1
     A and B differ iff |D| > t_{df, 1 - level/2} sqrt(V);       "better" also needs |D| > margin
     one run:  V1 = c var( -sum_{i in f} [l - (1 - skill) l0] / w_f )
 
-w_f perturbations stand in fold f of repeat r, n in all; variances have divisor K R - 1. Measured error rates
+w_f perturbations stand in fold f of repeat r, n in all; variances have divisor K R - 1. Scores that exist per
+fold only multiply V by a measured factor (:mod:`leaderboard.folded`). Measured error rates
 are in ``docs/statistics.md``.
 """
 
@@ -154,7 +155,7 @@ def skill_interval(a: Summands, level: float = 0.05, *, measured: bool = True) -
     if not measured or not size.measurable or math.isnan(a.skill):
         return nothing
     values = -fold_means(a.loss - (1.0 - a.skill) * a.floor_loss, a.folds)
-    error = math.sqrt(size.factor * float(values.var(ddof=1)))
+    error = math.sqrt(a.variance_factor * size.factor * float(values.var(ddof=1)))
     half = t_quantile(size.df, level) * error
     return Interval(a.skill, a.skill - half, a.skill + half, error)
 
@@ -184,7 +185,8 @@ def decide(
     gain = b.loss - a.loss
     raw = fold_means(gain, a.folds)
     linear = fold_means(gain - difference * a.floor_loss, a.folds)
-    error = math.sqrt(size.factor * max(float(raw.var(ddof=1)), float(linear.var(ddof=1))))
+    variance = max(float(raw.var(ddof=1)), float(linear.var(ddof=1)))
+    error = math.sqrt(a.variance_factor * size.factor * variance)
     half = t_quantile(size.df, level) * error
     p = float(t_two_sided(difference / error, size.df)) if error > 0 else 1.0 if difference == 0 else 0.0
     return Decision(

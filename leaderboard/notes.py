@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from leaderboard.schema import Entry
 
 
+LEVELS = (0.6, 0.7, 0.8, 0.9)
+"""ROC AUC levels whose readouts are counted."""
+
+
 def banner(entries: Sequence[Entry]) -> str:
     """Return the line above an optimistic board; empty for an honest protocol."""
     if not any(entry.optimistic for entry in entries):
@@ -36,13 +40,14 @@ def notes(
     """Return the sentences of one board, the most important first."""
     label = _labels(rows)
     found = [
-        *_conclusions(rows, pairs, label),
+        *_conclusions(rows, pairs, label, placed[0].entry.metric),
         *_within_margin(pairs, label, margin, rules),
-        *_effective(rows, rules),
+        *_effective(placed, rows, rules),
         *_unmeasured(placed),
         *_controls(placed, pairs, label),
         *_unranked(rows),
         *_readouts(placed, rows, rules),
+        *_levels(placed),
     ]
     warnings = dict.fromkeys(warning for s in placed for warning in s.entry.warnings)
     return [*found, *warnings]
@@ -58,7 +63,7 @@ def _labels(rows: pd.DataFrame) -> dict[str, str]:
     return dict(zip(rows["run"].astype(str), full.astype(str), strict=True))
 
 
-def _conclusions(rows: pd.DataFrame, pairs: pd.DataFrame, label: dict[str, str]) -> list[str]:
+def _conclusions(rows: pd.DataFrame, pairs: pd.DataFrame, label: dict[str, str], metric: str) -> list[str]:
     ranked = rows[rows["rank"].notna()]
     if len(ranked) == 0:
         return ["No entrant can be ranked."]
@@ -66,7 +71,9 @@ def _conclusions(rows: pd.DataFrame, pairs: pd.DataFrame, label: dict[str, str])
         rivals = rows.loc[rows["role"] == "control", "run"]
         against = pairs[pairs["mdd80"].notna() & (pairs["a"].isin(rivals) | pairs["b"].isin(rivals))]
         told = (
-            f"; {RESOLVABLE} against controls: {_span(against['mdd80'])} mean skill" if len(against) else ""
+            f"; {RESOLVABLE} against controls: {_span(against['mdd80'])} mean {metric}"
+            if len(against)
+            else ""
         )
         return [f"One entrant only: there is nothing to rank it against{told}."]
     between = pairs[pairs["p_holm"].notna()]
@@ -74,7 +81,7 @@ def _conclusions(rows: pd.DataFrame, pairs: pd.DataFrame, label: dict[str, str])
         return ["No pair of entrants can be decided."]
     groups = _tie_groups(ranked, label)
     told = f"not told apart: {'; '.join(groups)}" if groups else f"all {len(ranked)} entrants are told apart"
-    return [f"{RESOLVABLE[0].upper()}{RESOLVABLE[1:]}: {_span(between['mdd80'])} mean skill; {told}."]
+    return [f"{RESOLVABLE[0].upper()}{RESOLVABLE[1:]}: {_span(between['mdd80'])} mean {metric}; {told}."]
 
 
 def _span(values: pd.Series) -> str:
@@ -99,7 +106,9 @@ def _tie_groups(ranked: pd.DataFrame, label: dict[str, str]) -> list[str]:
     return [" = ".join(group) for group in groups if len(group) > 1]
 
 
-def _effective(rows: pd.DataFrame, rules: Rules) -> list[str]:
+def _effective(placed: Sequence[Standing], rows: pd.DataFrame, rules: Rules) -> list[str]:
+    if placed[0].entry.fold_values is not None:
+        return []  # a rank statistic has no strong perturbations that carry it
     known = rows[rows["skill"].notna() & (rows["coverage"] >= 1)]
     if known.empty:
         return []
@@ -153,14 +162,30 @@ def _unranked(rows: pd.DataFrame) -> list[str]:
     return [f"{row.label} is not ranked: {row.unranked}." for row in shown.itertuples()]
 
 
+def _levels(placed: Sequence[Standing]) -> list[str]:
+    """How many readouts of each ranked entrant reach the levels that papers count."""
+    sentences = []
+    for standing in (s for s in placed if not s.unranked and s.entry.fold_values is not None):
+        values = standing.summands.skill_by_readout[standing.summands.defined]
+        reached = ", ".join(f"{int((values >= level).sum())} at least {level:g}" for level in LEVELS)
+        sentences.append(
+            f"{standing.entry.label}: {standing.entry.metric} of {len(values)} readouts: {reached}; point "
+            "estimates, which noise spreads."
+        )
+    return sentences
+
+
 def _readouts(placed: Sequence[Standing], rows: pd.DataFrame, rules: Rules) -> list[str]:
     sentences = []
     # The smallest number over runs: what the data leave undefined, not what a failed run does.
     undefined, total = int(rows["readouts_undefined"].min()), int(rows["readouts"].max())
     if undefined and total:
+        metric, why = placed[0].entry.metric, "never observed, or the floor makes no error"
+        if placed[0].entry.fold_values is not None:
+            why = "no tested fold has enough of both classes"
         sentences.append(
-            f"{undefined} of {undefined + total} readouts have no defined skill (never observed, or the "
-            "floor makes no error) and are left out of means."
+            f"{undefined} of {undefined + total} readouts have no defined {metric} ({why}) and are left out "
+            "of means."
         )
     least = math.ceil(total / (rules.q * (rules.flips + 1)))
     if least > 1 and (rows.loc[rows["rank"].notna(), "predictable"] == 0).any():

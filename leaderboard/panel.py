@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leaderboard.comparison import aligned
+from leaderboard.folded import shared_folds, summands_of_folds
 from leaderboard.schema import BoardError, Entry
 from leaderboard.summands import Summands, summands
 
@@ -55,6 +56,13 @@ def check(entry: Entry) -> None:
     """
     size = (len(entry.perturbations), len(entry.readouts))
     where = f"run {entry.run!r} ({entry.label})"
+    if entry.fold_values is not None:
+        if entry.fold_values.ndim != 3 or entry.fold_values.shape[2] != size[1]:
+            raise BoardError(
+                f"{where}: fold values {entry.fold_values.shape} must be (repeats, folds, {size[1]} "
+                "readouts)."
+            )
+        size = (size[0], 0)
     if entry.e.shape != entry.e0.shape or entry.e.ndim != 3 or entry.e.shape[1:] != size:
         raise BoardError(
             f"{where}: e {entry.e.shape} and e0 {entry.e0.shape} must be (repeats, {size[0]} perturbations, "
@@ -97,6 +105,8 @@ def shared(a: Standing, b: Standing) -> tuple[Summands, Summands]:
         When they share nothing, or were scored in other folds or against other floors.
     """
     left, right = a.summands, b.summands
+    if a.entry.fold_values is not None:
+        return (left, right) if a.cells == b.cells else shared_folds(a.entry, b.entry)[:2]
     if a.cells == b.cells and np.allclose(left.floor_loss, right.floor_loss, rtol=1e-3, atol=1e-6):
         return left, right
     both = aligned(a.entry, b.entry)
@@ -109,30 +119,44 @@ def _restrict(entry: Entry, panel: tuple[str, ...]) -> Entry:
         return entry
     index = {name: column for column, name in enumerate(entry.readouts)}
     columns = [index[name] for name in panel]
+    if entry.fold_values is not None:
+        return replace(entry, fold_values=entry.fold_values[:, :, columns], readouts=panel)
     return replace(entry, e=entry.e[:, :, columns], e0=entry.e0[:, :, columns], readouts=panel)
 
 
 def _observed(entries: Sequence[Entry], panel: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Cells (R, P, T) that have a value in any run: what a run without a prediction there has left out.
+    """Cells (R, P or K, T) that have a value in any run: what a run without a prediction has left out.
 
     Permuted runs have their missing values elsewhere and do not count.
     """
     whole = [entry for entry in entries if entry.readouts == panel]
     repeats = max(len(entry.folds) for entry in whole)
-    seen = np.zeros((repeats, *whole[0].e.shape[1:]), dtype=bool)
+    seen = np.zeros((repeats, *_tested(whole[0]).shape[1:]), dtype=bool)
     for entry in whole:
+        cells = _tested(entry)
         if entry.role != "permuted" and entry.perturbations == whole[0].perturbations:
-            seen[: len(entry.folds)] |= np.isfinite(entry.e0) & (entry.folds >= 0)[:, :, None]
+            seen[: len(cells)] |= cells
     return seen
+
+
+def _tested(entry: Entry) -> NDArray[np.bool_]:
+    """Cells of a run that were tested and have a floor, (R, P, T), or a score, (R, K, T)."""
+    if entry.fold_values is not None:
+        return np.isfinite(entry.fold_values)
+    return np.isfinite(entry.e0) & (entry.folds >= 0)[:, :, None]
 
 
 def _place(entry: Entry, panel: tuple[str, ...], observed: NDArray[np.bool_]) -> Standing:
     lacking = len(set(panel) - set(entry.readouts))
-    values = summands(entry.e, entry.e0, entry.folds)
-    tested = (entry.folds >= 0)[:, :, None]
-    seen = np.isfinite(entry.e) & np.isfinite(entry.e0) & tested
-    expected = observed[: len(seen)] if seen.shape[1:] == observed.shape[1:] else np.isfinite(entry.e0)
-    missing = int((expected & tested & ~seen).any(axis=(0, 1)).sum())
+    seen = _tested(entry)
+    expected = observed[: len(seen)] if seen.shape[1:] == observed.shape[1:] else seen
+    if entry.fold_values is None:
+        values = summands(entry.e, entry.e0, entry.folds)
+        expected = expected & (entry.folds >= 0)[:, :, None]
+        seen = seen & np.isfinite(entry.e)
+    else:
+        values = summands_of_folds(entry)
+    missing = int((expected & ~seen).any(axis=(0, 1)).sum())
     reason = ""
     if np.isnan(values.skill):
         reason = "no readout has a defined score"

@@ -107,6 +107,8 @@ def readout_tests(
 ) -> ReadoutTests:
     """Run every per-readout test of a board.
 
+    Scores that exist per fold only have none: perturbations do not contribute to them one by one.
+
     "Beyond controls" is an intersection-union test (Berger 1982, Technometrics 24, 295-300): its p-value is
     the largest over the controls of the A-vs-B p-values, 1 where a control is at least as good, with
     Benjamini-Hochberg over readouts; a readout counts when it is predictable too.
@@ -126,10 +128,10 @@ def readout_tests(
     beyond: dict[str, FloatArray] = {}
     for done, standing in enumerate(placed, start=1):
         entry = standing.entry
-        if entry.role != "floor":
+        if entry.role != "floor" and entry.fold_values is None:
             floor[entry.run] = against_floor(entry.e, entry.e0, entry.folds, standing.summands.defined, rules)
         rivals = controls_of(standing, placed)
-        if rivals and entry.role in ("entrant", "ceiling") and entry.readouts == panel:
+        if rivals and entry.run in floor and entry.role in ("entrant", "ceiling") and entry.readouts == panel:
             p = np.max([_better_than(standing, rival, rules) for rival in rivals], axis=0)
             beyond[entry.run] = benjamini_hochberg(p)
         if tick is not None:

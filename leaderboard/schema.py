@@ -35,7 +35,8 @@ class Entry:
         entrant named in ``permutes`` with readouts permuted between perturbations, whole pipeline).
     e, e0
         (R, P, T) float32: squared error of the run and of the floor per repeat, perturbation and readout,
-        averaged over the perturbation's rows; NaN where it has none observed.
+        averaged over the perturbation's rows; NaN where it has none observed. (R, P, 0) where
+        ``fold_values`` stand in their place.
     folds
         (R, P) int: outer fold in which each perturbation was tested; -1 where it was not.
     scores
@@ -44,6 +45,11 @@ class Entry:
         Share of the units under test that the run predicted; a run below 1 is shown and not ranked.
     variance_measured
         Whether the protocol's error rates have been measured (else no interval is shown).
+    fold_values
+        (R, K, T) float32 scores of a task whose score exists per fold only (ROC AUC over the pairs within a
+        fold), larger is better, NaN where undefined; see :mod:`leaderboard.folded`.
+    metric
+        What ``skill`` means on the board.
     """
 
     run: str
@@ -73,5 +79,7 @@ class Entry:
     margin: float = 0.01
     optimistic: bool = False
     variance_measured: bool = True
+    fold_values: NDArray[np.float32] | None = None
+    metric: str = "skill"
     warnings: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)

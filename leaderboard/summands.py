@@ -45,12 +45,15 @@ class Summands:
         (R, P) int: outer fold of each cell; -1 where it was not tested or nothing was observed.
     skill_by_readout
         (T,) float64, NaN where undefined.
+    variance_factor
+        Measured factor on the corrected variance of decisions; 1 for squared errors.
     """
 
     loss: FloatArray
     floor_loss: FloatArray
     folds: NDArray[np.int64]
     skill_by_readout: FloatArray
+    variance_factor: float = 1.0
 
     @cached_property
     def defined(self) -> NDArray[np.bool_]:

@@ -166,6 +166,9 @@ class Scored:
         P names, ascending.
     folds
         (R, P) int16, the outer fold in which a perturbation was tested; -1 when never.
+    fold_values
+        (R, K, T) float32 scores of a task whose estimand exists per fold only, NaN where undefined; ``e`` and
+        ``e0`` are then (R, P, 0). None for a task with squared errors.
     """
 
     scores: pd.DataFrame
@@ -174,6 +177,7 @@ class Scored:
     perturbations: tuple[str, ...]
     readouts: tuple[str, ...]
     folds: NDArray[np.int16]
+    fold_values: NDArray[np.float32] | None = None
 
 
 class Task(ABC):
@@ -185,6 +189,15 @@ class Task(ABC):
     """Kinds of readout layer (``abundance``, ``regulation``, ``target``) that the task takes."""
     floor: ClassVar[str]
     default_head: ClassVar[str]
+    estimand: ClassVar[str] = "r2"
+    """Column of the scores whose mean over readouts ranks a board."""
+
+    boards: ClassVar[tuple[str, ...]] = ("",)
+    """What :meth:`problems` adds to the layer's name, per board."""
+
+    def problems(self, data: TaskData) -> tuple[TaskData, ...]:
+        """Return what a layer asks, one prepared table per board; ``layer`` tells them apart."""
+        return (self.prepare(data),)
 
     @abstractmethod
     def prepare(self, data: TaskData) -> TaskData:

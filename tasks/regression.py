@@ -11,6 +11,7 @@ from tasks import metrics, ranking
 from tasks.base import Scored, Task, TaskData, TaskError
 from tasks.checks import check
 from tasks.folds import strata
+from tasks.outcomes import agree, column_means, counted, tested_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +82,7 @@ class Regression(Task):
         TaskError
             When a fold stands twice among the results, or its rows are not those of the fold table.
         """
-        _agree(folds, results)
+        agree(folds, results)
         names, code = np.unique(data.groups, return_inverse=True)
         tested = np.unique(folds["perturbation"].to_numpy(np.str_))
         place = np.searchsorted(tested, names)[code]  # controls get a place too, and are never rows of a fold
@@ -101,7 +102,7 @@ class Regression(Task):
             e0=sums["e0"],
             perturbations=tuple(str(p) for p in tested),
             readouts=data.readouts,
-            folds=_tested_in(folds, results, tested),
+            folds=tested_in(folds, results, tested),
         )
 
 
@@ -125,7 +126,7 @@ def _summands(
                 continue
             rows, p, f = result.rows, result.prediction.astype(np.float64), result.floor.astype(np.float64)
             y = data.Y[rows].astype(np.float64)
-            mask = _counted(y, p, f) & keep[rows][:, None]
+            mask = counted(y, p, f) & keep[rows][:, None]
             terms = {"e": (p - y) ** 2, "e0": (f - y) ** 2}
             if "smape" in wanted:
                 terms["smape"] = metrics.smape_terms(y, p, mask)
@@ -146,74 +147,25 @@ def _frame(
     stratum: str,
 ) -> pd.DataFrame:
     T = data.Y.shape[1]
-    counted = np.zeros(data.Y.shape, bool)
+    used = np.zeros(data.Y.shape, bool)
     r2, rho = np.full((len(results), T), np.nan), np.full((len(results), T), np.nan)
     for i, result in enumerate(results):
         y, p = data.Y[result.rows], result.prediction
-        mask = _counted(y, p, result.floor) & keep[result.rows][:, None]
-        counted[result.rows] |= mask
+        mask = counted(y, p, result.floor) & keep[result.rows][:, None]
+        used[result.rows] |= mask
         r2[i], rho[i] = metrics.pearson_r2(y, p, mask), ranking.spearman(y, p, mask)
     e, e0 = sums["e"], sums["e0"]
     return pd.DataFrame(
         {
             "readout": list(data.readouts),
             "stratum": stratum,
-            "n_units": counted.sum(axis=0),
+            "n_units": used.sum(axis=0),
             "n_perturbations": (~np.isnan(e)).any(axis=0).sum(axis=0),
             "r2": metrics.skill(e, e0),
-            "mse": _mean(e.reshape(-1, T)),
-            "mse0": _mean(e0.reshape(-1, T)),
-            "pearson_r2": _mean(r2),
-            "spearman": _mean(rho),
-            "smape": _mean(sums["smape"].reshape(-1, T)) if "smape" in sums else np.full(T, np.nan),
+            "mse": column_means(e.reshape(-1, T)),
+            "mse0": column_means(e0.reshape(-1, T)),
+            "pearson_r2": column_means(r2),
+            "spearman": column_means(rho),
+            "smape": column_means(sums["smape"].reshape(-1, T)) if "smape" in sums else np.full(T, np.nan),
         }
     )
-
-
-def _mean(values: Matrix) -> NDArray[np.float64]:
-    """Column means over what is not NaN, in float64; NaN where nothing is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=0)
-    total = np.nansum(values, axis=0, dtype=np.float64)
-    mean: NDArray[np.float64] = np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
-    return mean
-
-
-def _counted(y: Matrix, prediction: Matrix, floor: Matrix) -> NDArray[np.bool_]:
-    known: NDArray[np.bool_] = ~(np.isnan(y) | np.isnan(prediction) | np.isnan(floor))
-    return known
-
-
-def _agree(folds: pd.DataFrame, results: list[FoldResult]) -> None:
-    seen = set()
-    units = {key: np.sort(own["unit"].to_numpy()) for key, own in folds.groupby(["repeat", "fold"])}
-    for result in results:
-        key = (result.id.repeat, result.id.fold)
-        if key in seen:
-            raise TaskError(f"repeat {key[0]}, fold {key[1]} stands twice among the results")
-        seen.add(key)
-        if key not in units or not np.array_equal(units[key], np.sort(result.rows)):
-            raise TaskError(
-                f"the rows of repeat {key[0]}, fold {key[1]} are not those of the fold table: they are of "
-                "another protocol or layer"
-            )
-
-
-def _tested_in(folds: pd.DataFrame, results: list[FoldResult], tested: NDArray[np.str_]) -> NDArray[np.int16]:
-    """Return (R, P) the outer fold of each perturbation, -1 where it was not run.
-
-    Where a split separates the units of a perturbation it is the fold with most of them (ties: the lower).
-    """
-    repeats = 1 + max((result.id.repeat for result in results), default=-1)
-    out = np.full((repeats, len(tested)), -1, np.int16)
-    done = {(result.id.repeat, result.id.fold) for result in results}
-    for repeat in range(repeats):
-        own = folds[folds["repeat"] == repeat]
-        ran = own[[(repeat, fold) in done for fold in own["fold"]]]
-        if ran.empty:
-            continue
-        place = np.searchsorted(tested, ran["perturbation"].to_numpy(np.str_))
-        votes = np.zeros((len(tested), int(own["fold"].max()) + 1), np.int64)
-        np.add.at(votes, (place, ran["fold"].to_numpy(np.int64)), 1)
-        out[repeat] = np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
-    return out

@@ -11,7 +11,7 @@ from leaderboard.render import cells
 if TYPE_CHECKING:
     import pandas as pd
 
-    from leaderboard.rules import Rules
+    from leaderboard.board import Board
 
 NAME = "Entrant"
 """Heading of the one column that may wrap: a number that is cut says something else."""
@@ -47,7 +47,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(NAME, lambda row: name(row), justify="left"),
     Column("Head", lambda row: row.head, priority=2, justify="left"),
     Column(
-        "Mean skill\n[{confidence:g} % interval]",
+        "Mean {metric}\n[{confidence:g} % interval]",
         lambda row: cells.interval(row.skill, row.skill_low, row.skill_high),
     ),
     Column(
@@ -60,7 +60,7 @@ COLUMNS: tuple[Column, ...] = (
         priority=1,
     ),
     Column("Beyond\ncontr.", lambda row: cells.count(row.beyond_controls), priority=1),
-    Column("Median\nskill", lambda row: cells.number(row.median_skill), priority=7),
+    Column("Median\n{metric}", lambda row: cells.number(row.median_skill), priority=7),
     Column("Cover-\nage", lambda row: cells.share(row.coverage), priority=4),
     Column("Fit scope", lambda row: row.fit_scope, priority=3, justify="left"),
     Column("Preset", lambda row: row.preset, priority=9, justify="left"),
@@ -69,14 +69,15 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def fitting(rows: pd.DataFrame, rules: Rules, width: int) -> tuple[Column, ...]:
+def fitting(board: Board, width: int) -> tuple[Column, ...]:
     """Choose the columns for a terminal of ``width``: those of high priority while names stay readable."""
+    rows = board.to_frame()
     texts = dict(zip(COLUMNS, zip(*table(rows, COLUMNS), strict=True), strict=True))
     longest = max(len(text) for text in texts[next(column for column in COLUMNS if column.heading == NAME)])
     chosen: set[Column] = set()
     used = 0
     for column in sorted(COLUMNS, key=lambda column: column.priority):
-        lines = [*heading(column, rules).split("\n"), *texts[column]]
+        lines = [*heading(column, board).split("\n"), *texts[column]]
         wants = 0 if column.heading == NAME else max(map(len, lines)) + 1
         least = 0 if column.priority == 0 else min(longest, LEAST_NAME if column.priority == 1 else GOOD_NAME)
         if column.priority and used + wants + least + 1 > width:
@@ -92,15 +93,17 @@ def name(row: Any) -> str:
     return f"{row.label} ({mark})" if mark and mark != row.label else row.label
 
 
-def heading(column: Column, rules: Rules) -> str:
-    """Heading of a column, with the level of the intervals it stands over."""
-    return column.heading.format(confidence=100 * (1 - rules.level))
+def heading(column: Column, board: Board) -> str:
+    """Heading of a column, with the metric and the level of the intervals it stands over."""
+    return column.heading.format(confidence=100 * (1 - board.rules.level), metric=board.metric)
 
 
-def legend(rules: Rules) -> str:
+def legend(board: Board) -> str:
     """One sentence on the columns that count readouts."""
+    if board.entries[0].fold_values is not None:
+        return f"{board.metric}: mean over readouts and tested folds. Readouts are not tested one by one."
     return (
-        f"Predicts: readouts predicted better than the floor, q < {rules.q:g} (with permuted labels). "
+        f"Predicts: readouts predicted better than the floor, q < {board.rules.q:g} (with permuted labels). "
         "Beyond contr.: also better than by every control."
     )
 

@@ -35,6 +35,7 @@ def document(board: Board) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "board": board.key(),
+        "metric": board.metric,
         "rules": asdict(board.rules),
         "banner": board.banner,
         "rows": _records(board.to_frame()),

@@ -23,14 +23,14 @@ _ESCAPES = str.maketrans(
 
 def markdown(board: Board) -> str:
     """Return the board as GitHub-flavoured Markdown with every column and all notes."""
-    head = [escape(heading(column, board.rules).replace("-\n", "")) for column in COLUMNS]
+    head = [escape(heading(column, board).replace("-\n", "")) for column in COLUMNS]
     rule = ["---:" if column.justify == "right" else "---" for column in COLUMNS]
     body = [[escape(text) for text in texts] for texts in table(board.to_frame(), COLUMNS)]
     lines = [f"### {escape(board.title)}", ""]
     if board.banner:
         lines += [f"> **{escape(board.banner)}**", ""]
     lines += ["| " + " | ".join(cells) + " |" for cells in (head, rule, *body)]
-    lines += ["", escape(legend(board.rules)), "", *(f"- {escape(note)}" for note in board.notes), ""]
+    lines += ["", escape(legend(board)), "", *(f"- {escape(note)}" for note in board.notes), ""]
     return "\n".join(lines)
 
 

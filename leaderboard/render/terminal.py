@@ -30,11 +30,11 @@ def terminal(board: Board, width: int = 120) -> Group:
     from rich.text import Text
 
     rows = board.to_frame()
-    columns = fitting(rows, board.rules, width)
+    columns = fitting(board, width)
     sheet = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
         wraps = column.heading == NAME
-        text = Text(heading(column, board.rules))
+        text = Text(heading(column, board))
         sheet.add_column(text, justify=column.justify, no_wrap=not wraps, overflow="fold")
     for row, texts in zip(rows.itertuples(index=False), table(rows, columns), strict=True):
         style = _STYLES.get(str(row.role), "" if not row.unranked else "dim")
@@ -42,7 +42,7 @@ def terminal(board: Board, width: int = 120) -> Group:
     parts: list[RenderableType] = [Text(board.title, style="bold")]
     if board.banner:
         parts.append(Text(board.banner, style="bold black on yellow"))
-    parts += [sheet, Text(legend(board.rules), style="dim")]
+    parts += [sheet, Text(legend(board), style="dim")]
     bullets = Table.grid(padding=(0, 1, 0, 0))
     for note in board.notes:
         bullets.add_row("•", Text(note))

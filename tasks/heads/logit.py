@@ -221,7 +221,7 @@ class _State:
 
     def _chances(self) -> NDArray[np.float32]:
         """σ(z) where observed, 0 elsewhere."""
-        p = np.exp(-np.clip(self.z, -LARGEST, LARGEST))
+        p: NDArray[np.float32] = np.exp(-np.clip(self.z, -LARGEST, LARGEST))
         p += np.float32(1.0)
         np.divide(self.seen, p, out=p)
         return p

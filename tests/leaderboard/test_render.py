@@ -44,17 +44,17 @@ def test_a_wider_terminal_shows_more_columns_and_keeps_names_readable(board):
     assert "transductive" in printed(board, 120)
     assert "1.6 GB" in printed(board, 140)
     assert "Preset" in printed(board, 180)
-    counts = [len(fitting(board.to_frame(), board.rules, width)) for width in range(60, 200, 5)]
+    counts = [len(fitting(board, width)) for width in range(60, 200, 5)]
     assert counts == sorted(counts)
     assert "vits-imagenet" in printed(board, 80)
 
 
 def test_on_a_very_narrow_terminal_the_counts_go_first(board):
-    headings = [column.heading for column in fitting(board.to_frame(), board.rules, 60)]
+    headings = [column.heading for column in fitting(board, 60)]
     assert headings == [
         "Rank",
         "Entrant",
-        "Mean skill\n[{confidence:g} % interval]",
+        "Mean {metric}\n[{confidence:g} % interval]",
         "Against the\none above",
     ]
 

@@ -1,0 +1,119 @@
+r"""Scores that exist per fold only, such as ROC AUC over the pairs within a fold, as summands of decisions.
+
+With a_rkg the score of readout g in fold k of repeat r, n_g the folds of S scored ones where it is defined,
+and G readouts defined somewhere,
+
+    score_g = mean of a_rkg over its folds,      score = mean_g score_g,
+    l_rk = sum_g (1 - a_rkg) (S / n_g) / G,      l0_rk = sum_g (S / n_g) / G      (g defined in r, k),
+
+so that 1 - sum l / S = score exactly and sum l0 = S: the summands of :mod:`leaderboard.summands` with 1 - a
+for e and 1 for e0. Every tested perturbation carries those of its fold, so fold means are the fold's own, and
+the rules of :mod:`leaderboard.decide` apply, with their variance times :data:`VARIANCE_FACTOR`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from leaderboard.schema import BoardError
+from leaderboard.summands import Summands
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from leaderboard.schema import Entry
+
+
+VARIANCE_FACTOR = 1.3
+"""On the corrected variance: without it, equal featurizers were declared different by ROC AUC in up to 7 % of
+simulated screens at a nominal 5 % (``docs/statistics.md``)."""
+
+
+def fold_summands(values: NDArray[np.floating], folds: NDArray[np.integer]) -> Summands:
+    """Return the summands of scores per fold.
+
+    Parameters
+    ----------
+    values
+        (R, K, T) scores, NaN where undefined.
+    folds
+        (R, P) outer fold of each perturbation, -1 where untested.
+
+    Raises
+    ------
+    BoardError
+        When the shapes disagree.
+    """
+    if values.ndim != 3 or folds.ndim != 2 or len(values) != len(folds) or folds.max() >= values.shape[1]:
+        raise BoardError(
+            f"Fold values must be (repeats, folds, readouts) and folds (repeats, perturbations); got "
+            f"{values.shape} and {folds.shape} with fold {folds.max()}."
+        )
+    repeats, width, readouts = values.shape
+    flat = values.reshape(-1, readouts).astype(np.float64)
+    known = np.isfinite(flat)
+    count = known.sum(axis=0)
+    filled = np.where(known, flat, 0.0)
+    score = np.divide(filled.sum(axis=0), count, out=np.full(readouts, np.nan), where=count > 0)
+    scored = np.asarray(known.any(axis=1))  # (R K,)
+    share = np.divide(scored.sum(), count, out=np.zeros(readouts), where=count > 0)
+    share /= max((count > 0).sum(), 1)
+    place = np.maximum(folds, 0).astype(np.int64)
+
+    def cells(by_fold: NDArray[Any]) -> NDArray[Any]:
+        return np.take_along_axis(by_fold.reshape(repeats, width), place, axis=1)
+
+    tested = (folds >= 0) & cells(scored)
+    return Summands(
+        loss=np.where(tested, cells(np.where(known, 1.0 - filled, 0.0) @ share), 0.0),
+        floor_loss=np.where(tested, cells(known @ share), 0.0),
+        folds=np.where(tested, folds, -1).astype(np.int64),
+        skill_by_readout=score,
+        variance_factor=VARIANCE_FACTOR,
+    )
+
+
+def summands_of_folds(entry: Entry) -> Summands:
+    """Summands of an entry that has scores per fold."""
+    assert entry.fold_values is not None
+    return fold_summands(entry.fold_values, entry.folds)
+
+
+def shared_folds(a: Entry, b: Entry) -> tuple[Summands, Summands, tuple[str, ...]]:
+    """Summands of two runs over the readouts, repeats and folds that both have, and those readouts.
+
+    Raises
+    ------
+    BoardError
+        When one has scores per fold and the other errors per perturbation, when nothing is shared, or when
+        they tested perturbations in different folds.
+    """
+    if a.fold_values is None or b.fold_values is None:
+        raise BoardError(f"{a.label!r} and {b.label!r} were not scored alike; rerun one of them.")
+    members = set(b.readouts)
+    readouts = tuple(name for name in a.readouts if name in members)
+    repeats = min(len(a.folds), len(b.folds))
+    if not readouts or not repeats:
+        raise BoardError(f"{a.label!r} and {b.label!r} share no readout or repeat.")
+    tested = (
+        (a.folds[:repeats] >= 0) & (b.folds[:repeats] >= 0) if a.perturbations == b.perturbations else None
+    )
+    if tested is None or (a.folds[:repeats] != b.folds[:repeats])[tested].any():
+        raise BoardError(
+            f"{a.label!r} and {b.label!r} tested other perturbations, or in other folds; rerun one of them."
+        )
+    own, other = (_columns(entry, readouts, repeats) for entry in (a, b))
+    known = np.isfinite(own) & np.isfinite(other)
+    folds = np.where(tested, a.folds[:repeats], -1)
+    left, right = (fold_summands(np.where(known, values, np.nan), folds) for values in (own, other))
+    return left, right, readouts
+
+
+def _columns(entry: Entry, readouts: tuple[str, ...], repeats: int) -> NDArray[np.floating]:
+    assert entry.fold_values is not None
+    if entry.readouts == readouts:
+        return entry.fold_values[:repeats]
+    index = {name: column for column, name in enumerate(entry.readouts)}
+    return entry.fold_values[:repeats, :, [index[name] for name in readouts]]
