@@ -182,6 +182,25 @@ def from_jump(
     return make(LoadData(index=source, channels=tuple(_words(channels)), rebase=moved, **about), out)
 
 
+@app.command("ome-zarr")
+@_adapter
+def from_ome_zarr(
+    source: Source,
+    out: Path,
+    about: dict[str, Any],
+    channels: Channels = "",
+    projection: Projection = "",
+    timepoint: Timepoint = "",
+    acquisition: Annotated[str, typer.Option("--acquisition", help="Which, where there are several.")] = "",
+) -> Any:
+    """Make a dataset from OME-Zarr plates, 0.4 or 0.5."""
+    from bench.datasets.ome_zarr import OmeZarr
+    from bench.datasets.ome_zarr import from_ome_zarr as make
+
+    about |= {"projection": projection, "timepoint": timepoint, "acquisition": acquisition}
+    return make(OmeZarr(folder=source, channels=tuple(_words(channels)), **about), out)
+
+
 def _report(found: Found, *, as_json: bool) -> None:
     if as_json:
         ui.emit(vars(found))

@@ -56,8 +56,7 @@ def image_manifest(
     relative = _relative(dataset.root, rows["URI"].unique().tolist())
     hashes: dict[str, str] = {}
     for uri in relative:
-        local = cache is not None and not is_remote(uri)
-        hashes[uri] = cache(Path(uri)) if cache is not None and local else hash_uri(uri)
+        hashes[uri] = _content(uri, cache)
     functions = _functions(dataset, plate, cache)
     entries = [
         {
@@ -83,10 +82,20 @@ def _functions(dataset: Dataset, plate: str, cache: Callable[[Path], str] | None
     if dataset.illumination is None:
         return {}
     table = dataset.illumination[dataset.illumination[PLATE] == plate]
-    return {
-        str(c): cache(Path(u)) if cache is not None and not is_remote(u) else hash_uri(u)
-        for c, u in zip(table["Channel"], table["URI"], strict=True)
-    }
+    return {str(c): _content(u, cache) for c, u in zip(table["Channel"], table["URI"], strict=True)}
+
+
+def _content(uri: str, cache: Callable[[Path], str] | None) -> str:
+    """Return the sha256 of an image; a Zarr array's is that of its files' names and digests."""
+    from bench.datasets.places import walk
+    from bench.imaging.zarrs import files_of, is_array
+    from bench.store.keys import digest
+
+    def one(file: str) -> str:
+        return hash_uri(file) if cache is None or is_remote(file) else cache(Path(file))
+
+    names = [] if not is_array(uri) else walk(uri) if is_remote(uri) else files_of(uri)
+    return str(digest({name: one(f"{uri}/{name}") for name in names})) if names else one(uri)
 
 
 def hash_uri(uri: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ class Reader(ABC):
 
 
 class TiffReader(Reader):
-    """TIFF, OME-TIFF and ImageJ stacks.
+    """TIFF and ImageJ stacks; what ends in ``.ome.tif`` has a reader of its own.
 
     Planes are counted through the pages in file order, and within a page through its samples: plane
     = page · samples + sample. So a channel-first stack of five pages has planes 0-4, and an RGB page
@@ -72,34 +73,38 @@ class TiffReader(Reader):
 
     def probe(self, uri: str) -> Header:
         """Return the header of the first page and the number of planes."""
-        with _tiff(uri) as (file, _):
+        with tiff(uri) as (file, _):
             page = file.pages[0]
-            return Header(_page_shape(uri, page), str(page.dtype), len(file.pages) * _samples(page))
+            return Header(page_shape(uri, page), str(page.dtype), len(file.pages) * _samples(page))
 
     def read(self, uri: str, plane: int) -> NDArray[Any]:
         """Return one plane; a file that ends before its pixels do is an error, never zeros."""
-        with _tiff(uri) as (file, size):
+        with tiff(uri) as (file, size):
             samples = _samples(file.pages[0])
-            _check_plane(uri, plane, len(file.pages) * samples)
-            page = file.pages[plane // samples]
-            shape = _page_shape(uri, page)
-            ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
-            if not ends or min(page.databytecounts) == 0 or max(ends) > size:
-                raise DatasetError(
-                    f"{uri} is truncated: plane {plane} should end at byte {max(ends, default=0)}, the file "
-                    f"has {size}; copy it again from the microscope or the archive"
-                )
-            pixels = page.asarray(maxworkers=1)
-            if samples > 1:
-                # Planar pages come samples-first, interleaved ones samples-last.
-                pixels = pixels.take(plane % samples, axis=page.axes.index("S"))
-            if pixels.dtype.kind not in "buif" or pixels.size != shape[0] * shape[1]:
-                raise DatasetError(
-                    f"{uri} is damaged: plane {plane} decodes to {pixels.shape} {pixels.dtype}, the header "
-                    f"says {shape}; copy it again from the microscope or the archive"
-                )
-        plane_of_pixels: NDArray[Any] = pixels.reshape(shape)
-        return plane_of_pixels
+            check_plane(uri, plane, len(file.pages) * samples)
+            return decode(uri, file.pages[plane // samples], size, plane, plane % samples)
+
+
+def decode(uri: str, page: Any, size: int, plane: int, sample: int) -> NDArray[Any]:
+    """Return one sample of one page of a TIFF of ``size`` bytes as (H, W); ``plane`` is for messages."""
+    shape = page_shape(uri, page)
+    ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    if not ends or min(page.databytecounts) == 0 or max(ends) > size:
+        raise DatasetError(
+            f"{uri} is truncated: plane {plane} should end at byte {max(ends, default=0)}, the file "
+            f"has {size}; copy it again from the microscope or the archive"
+        )
+    pixels = page.asarray(maxworkers=1)
+    if _samples(page) > 1:
+        # Planar pages come samples-first, interleaved ones samples-last.
+        pixels = pixels.take(sample, axis=page.axes.index("S"))
+    if pixels.dtype.kind not in "buif" or pixels.size != shape[0] * shape[1]:
+        raise DatasetError(
+            f"{uri} is damaged: plane {plane} decodes to {pixels.shape} {pixels.dtype}, the header "
+            f"says {shape}; copy it again from the microscope or the archive"
+        )
+    plane_of_pixels: NDArray[Any] = pixels.reshape(shape)
+    return plane_of_pixels
 
 
 class RasterReader(Reader):
@@ -122,14 +127,20 @@ class RasterReader(Reader):
         import numpy as np
 
         with _raster(uri) as image:
-            _check_plane(uri, plane, len(image.getbands()))
+            check_plane(uri, plane, len(image.getbands()))
             pixels = np.asarray(image)
         if pixels.dtype == np.int32:  # Pillow's mode of a 16-bit PNG
             pixels = pixels.astype(np.uint16)
         return np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels[:, :, plane])
 
 
-BUILT_IN: dict[str, type[Reader]] = {"tiff": TiffReader, "raster": RasterReader}
+BUILT_IN = {
+    "zarr": "bench.imaging.zarrs:ZarrReader",
+    "ome-tiff": "bench.imaging.ome_tiff:OmeTiffReader",
+    "tiff": "bench.imaging.readers:TiffReader",
+    "raster": "bench.imaging.readers:RasterReader",
+}
+"""Our readers in the order in which they are asked, as ``module:class``."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -144,8 +155,14 @@ def installed() -> tuple[tuple[str, Reader], ...]:
     outside = [e for e in registry.probe("readers") if e.name not in BUILT_IN and e.error is None]
     return (
         *((f"{e.name} ({e.origin})", registry.get("readers", e.name)()) for e in outside),
-        *((name, reader()) for name, reader in BUILT_IN.items()),
+        *((name, _built_in(place)) for name, place in BUILT_IN.items()),
     )
+
+
+def _built_in(place: str) -> Reader:
+    module, _, name = place.partition(":")
+    reader: Reader = getattr(importlib.import_module(module), name)()
+    return reader
 
 
 def reader_for(uri: str, readers: Sequence[tuple[str, Reader]] | None = None) -> tuple[str, Reader]:
@@ -173,7 +190,8 @@ def read_plane(uri: str, plane: int) -> NDArray[Any]:
         ) from error
 
 
-def _check_plane(uri: str, plane: int, planes: int) -> None:
+def check_plane(uri: str, plane: int, planes: int) -> None:
+    """Raise when ``plane`` is not one of ``planes`` planes."""
     if not 0 <= plane < planes:
         raise DatasetError(
             f"{uri} has {planes} plane{'s' if planes > 1 else ''} and plane {plane} is asked for (counted "
@@ -191,7 +209,7 @@ def opened(uri: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _tiff(uri: str) -> Iterator[tuple[Any, int]]:
+def tiff(uri: str) -> Iterator[tuple[Any, int]]:
     """Open a TIFF; yield it and its size in bytes. Whatever the decoder makes of a broken file is said."""
     import tifffile
 
@@ -222,7 +240,8 @@ def _samples(page: Any) -> int:
     return int(page.samplesperpixel)
 
 
-def _page_shape(uri: str, page: Any) -> tuple[int, int]:
+def page_shape(uri: str, page: Any) -> tuple[int, int]:
+    """Return (H, W) of a page, refusing sizes that no field has."""
     height, width = int(page.imagelength), int(page.imagewidth)
     if height * width > MAX_PIXELS:
         raise DatasetError(

@@ -43,7 +43,7 @@ def check_images(dataset: Dataset) -> list[Finding]:
         out.append(finding("error", "unknown-channel", file, what, f"use {shorten(declared)}", unknown))
     out += _channels(file, images, declared)
     local = [(i, u) for i, u in enumerate(images["URI"]) if not is_remote(u)]
-    there = {u: Path(u).is_file() for u in {u for _, u in local}}
+    there = {u: _there(u) for u in {u for _, u in local}}
     missing = [(i, u) for i, u in local if not there[u]]
     if missing:
         what = f"{len(missing)} images are missing: {_names(dataset, [u for _, u in missing])}"
@@ -64,6 +64,12 @@ def check_images(dataset: Dataset) -> list[Finding]:
         remedy = "add their images, or drop the wells"
         out.append(finding("warning", "well-without-image", dataset.files["wells"], what, remedy, bare))
     return out
+
+
+def _there(uri: str) -> bool:
+    from bench.imaging.zarrs import is_array
+
+    return Path(uri).is_dir() if is_array(uri) else Path(uri).is_file()
 
 
 def _duplicates(file: str, images: pd.DataFrame) -> list[Finding]:
@@ -116,7 +122,7 @@ def check_pixels(dataset: Dataset, report: Callable[[str, int, int], None]) -> l
     if images is None:
         return []
     rows = [
-        i for i, u in enumerate(images["URI"]) if is_remote(u) or Path(u).is_file()
+        i for i, u in enumerate(images["URI"]) if is_remote(u) or _there(u)
     ]  # missing files are reported from the table
     planes: dict[int, _Plane] = {}
     report("images", 0, len(rows))
