@@ -21,9 +21,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from bench.datasets.curves import is_curves, read_curves
 from bench.errors import DatasetError
 
-Format = Literal["csv", "tsv", "parquet", "h5ad"]
+Format = Literal["csv", "tsv", "parquet", "h5ad", "curves"]
 
 PREFIX = "Metadata_"
 PLATE, WELL, SITE = "Metadata_Plate", "Metadata_Well", "Metadata_Site"
@@ -54,6 +55,8 @@ def locate(root: Path, uri: str) -> str:
 
 def format_of(uri: str) -> Format:
     """Return the table format that the file name says, looking through ``.gz``."""
+    if is_curves(uri):
+        return "curves"
     name = uri.lower().removesuffix(".gz")
     suffix = Path(name).suffix
     if suffix not in _SUFFIXES or (uri.lower().endswith(".gz") and _SUFFIXES[suffix] not in ("csv", "tsv")):
@@ -117,6 +120,9 @@ def column_names(uri: str) -> list[str]:
         if kind == "h5ad":
             data = _anndata(uri)
             return [*map(str, data.obs.columns), *map(str, data.var_names)]
+        if kind == "curves":
+            with _open(uri) as handle:
+                return list(read_curves(uri, _gunzip(uri, handle)).columns)
         with _open(uri) as handle:
             text = io.TextIOWrapper(_gunzip(uri, handle), encoding="utf-8-sig", newline="")
             return next(csv.reader(text, delimiter=_separator(kind)), [])
@@ -130,7 +136,8 @@ def read_frame(
     Parameters
     ----------
     uri
-        Absolute path or fsspec URI of a CSV, TSV (plain or gzip), Parquet or ``.h5ad`` file.
+        Absolute path or fsspec URI of a CSV, TSV (plain or gzip), Parquet or ``.h5ad`` file, or of
+        CurveCurator's ``curves.txt`` (:mod:`bench.datasets.curves`).
     text
         Columns besides ``Metadata_*`` that hold text.
     layer
@@ -163,6 +170,9 @@ def read_frame(
         elif kind == "parquet":
             with _open(uri) as handle:
                 frame = pd.read_parquet(handle).reset_index(drop=True)
+        elif kind == "curves":
+            with _open(uri) as handle:
+                frame = read_curves(uri, _gunzip(uri, handle))
         else:
             frame = _read_delimited(uri, kind, names, (*text, *rename))
     frame.columns = pd.Index([rename.get(str(c), str(c)) for c in frame.columns], dtype=object)
