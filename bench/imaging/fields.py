@@ -11,6 +11,7 @@ from bench.imaging import (
     illumination,
     quality,
     segment,
+    segment_cellpose,
     segment_masks,
     segment_watershed,
     settings,
@@ -127,6 +128,9 @@ class Fields:
         if isinstance(config, segment_masks.Masks):
             found = segment_masks.files(config, job, names, self._root)
             return segment_masks.masks(found, pixels.shape[1:], config)
+        if isinstance(config, segment_cellpose.Cellpose):
+            used = segment_cellpose.check(config, names, self._root)
+            return segment_cellpose.cellpose(pixels[used], config, self._root)
         start = pixels[start_channel(self.channels, config)]
         if isinstance(config, segment.OtsuLog):
             return segment.otsu_log(start, pixels, config)
@@ -187,7 +191,7 @@ def field_source(
     else:
         planes = planes_of(dataset, wells)
     if "objects" in wanted:
-        _check(dataset.channels, settings.read(dataset.imaging).segmentation)
+        _check(dataset, settings.read(dataset.imaging).segmentation)
     latent = _latent(dataset) if "latent" in wanted else {}
     jobs = []
     for plate, well, site in in_order(planes):
@@ -206,10 +210,15 @@ def preprocessing_key(dataset: Dataset) -> dict[str, Any]:
             name, reader = reader_for(uri)
             readers[name] = reader.version
     by_controls = isinstance(imaging.standardise, standardise.ByControls)
+    chosen = settings.key(imaging)
+    if isinstance(imaging.segmentation, segment_cellpose.Cellpose):
+        _check(dataset, imaging.segmentation)
+        # What the weights are counts, not where they lie.
+        chosen["segmentation"]["weights"] = segment_cellpose.sha256(imaging.segmentation, dataset.root)
     return {
         "version": VERSION,
         "readers": dict(sorted(readers.items())),
-        **settings.key(imaging),
+        **chosen,
         "negative_controls": negative_controls(dataset) if by_controls else None,
         "bit_depth": dataset.bit_depth,
         "channels": [[c.name, c.role] for c in dataset.channels],
@@ -237,13 +246,16 @@ def _latent(dataset: Dataset) -> dict[tuple[str, str], dict[str, float]]:
     }
 
 
-def _check(channels: tuple[Channel, ...], config: segment.Config) -> None:
+def _check(dataset: Dataset, config: segment.Config) -> None:
     """Refuse a segmentation that the dataset's channels do not allow, before a pixel is read."""
-    names = tuple(c.name for c in channels)
+    names = tuple(c.name for c in dataset.channels)
     if isinstance(config, segment_masks.Masks):
         segment_masks.check(config, names)
         return
-    start_channel(channels, config)
+    if isinstance(config, segment_cellpose.Cellpose):
+        segment_cellpose.check(config, names, dataset.root)
+        return
+    start_channel(dataset.channels, config)
     if isinstance(config, segment_watershed.Watershed) and config.cell_channel:
         _known(config.cell_channel, names)
 

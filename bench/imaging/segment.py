@@ -9,6 +9,8 @@ otsu-watershed
     Nuclei by shape, cells by propagation, cytoplasm: :mod:`bench.imaging.segment_watershed`.
 foreground
     Whole objects (organoids, spheroids) of fields without a nuclear stain.
+cellpose
+    Cells by Cellpose-SAM, from weights that the user has: :mod:`bench.imaging.segment_cellpose`.
 masks
     Label images from files: :mod:`bench.imaging.segment_masks`.
 
@@ -36,6 +38,7 @@ from bench.imaging.labels import (
     renumbered,
     stained,
 )
+from bench.imaging.segment_cellpose import Cellpose
 from bench.imaging.segment_masks import Masks
 from bench.imaging.segment_watershed import Watershed
 
@@ -107,11 +110,12 @@ class Foreground:
     border: Border = "keep"
 
 
-Config = OtsuLog | Watershed | Foreground | Masks
-METHODS: dict[str, type[OtsuLog] | type[Watershed] | type[Foreground] | type[Masks]] = {
+Config = OtsuLog | Watershed | Foreground | Cellpose | Masks
+METHODS: dict[str, type[Config]] = {
     "otsu-log": OtsuLog,
     "otsu-watershed": Watershed,
     "foreground": Foreground,
+    "cellpose": Cellpose,
     "masks": Masks,
 }
 
@@ -128,7 +132,8 @@ def configure(settings: Mapping[str, Any]) -> tuple[str, Config]:
     method = str(given.pop("method", "otsu-log"))
     if method not in METHODS:
         raise DatasetError(f"{TABLE}: unknown method {method!r}; known: {', '.join(METHODS)}")
-    return method, fill(METHODS[method], given, method)
+    kind: Any = METHODS[method]
+    return method, fill(kind, given, method)
 
 
 def otsu_log(nucleus: NDArray[Any], others: NDArray[Any], config: OtsuLog) -> Objects:

@@ -272,7 +272,10 @@ def test_settings_become_a_typed_config():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"method": "magic"}, "unknown method 'magic'; known: otsu-log, otsu-watershed, foreground, masks"),
+        (
+            {"method": "magic"},
+            "unknown method 'magic'; known: otsu-log, otsu-watershed, foreground, cellpose, masks",
+        ),
         ({"radius": 3}, "no setting 'radius'; it has: radius_px"),
         ({"radius_px": "seven"}, "radius_px is a number of at least 0, not 'seven'"),
         ({"radius_px": -1}, "radius_px is a number of at least 0"),
