@@ -138,6 +138,24 @@ def from_regex(
     return make(Regex(folder=source, pattern=pattern, channels=names, bit_depth=bit_depth, **about), out)
 
 
+@app.command("harmony")
+@_adapter
+def from_harmony(
+    source: Source,
+    out: Path,
+    about: dict[str, Any],
+    channels: Channels = "",
+    projection: Projection = "",
+    timepoint: Timepoint = "",
+) -> Any:
+    """Make a dataset from a Harmony export (Operetta, Opera Phenix): Index.idx.xml or Index.xml."""
+    from bench.datasets.harmony import Harmony
+    from bench.datasets.harmony import from_harmony as make
+
+    about |= {"projection": projection, "timepoint": timepoint}
+    return make(Harmony(index=source, channels=tuple(_words(channels)), **about), out)
+
+
 @app.command("imagexpress")
 @_adapter
 def from_imagexpress(

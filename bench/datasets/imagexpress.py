@@ -18,8 +18,18 @@ import pandas as pd
 from bench.datasets.places import absolute, below, walk
 from bench.datasets.platemap import About
 from bench.datasets.tables import PLATE, SITE, WELL, natural, normalise_well, shorten
-from bench.datasets.writer import PLACE, Found, Screen, depth_of, flattened, in_order, renamed, write
-from bench.errors import BenchError, DatasetError, UsageError
+from bench.datasets.writer import (
+    PLACE,
+    Found,
+    Screen,
+    at_timepoint,
+    depth_of,
+    flattened,
+    in_order,
+    renamed,
+    write,
+)
+from bench.errors import BenchError, DatasetError
 from bench.imaging.readers import opened
 from featurizers.base import Channel
 
@@ -67,7 +77,7 @@ def from_imagexpress(source: ImageXpress, out: Path) -> Found:
     """
     folder = absolute(source.folder)
     rows, skipped = _scan(folder, walk(folder))
-    rows, later = _timepoint(rows, source.timepoint, folder)
+    rows, later = at_timepoint(rows, source.timepoint, folder)
     found = _channels(rows)
     names = renamed(found, source.channels, folder)
     images = pd.DataFrame(rows)
@@ -118,20 +128,6 @@ def _scan(folder: str, names: list[str]) -> tuple[list[dict[str, Any]], list[str
             "an ImageXpress, e.g. plate_A01_s1_w1.tif; use `bench dataset from regex` for other names"
         )
     return rows, skipped
-
-
-def _timepoint(
-    rows: list[dict[str, Any]], wanted: str, folder: str
-) -> tuple[list[dict[str, Any]], list[str]]:
-    times = sorted({r["time"] for r in rows}, key=natural)
-    if len(times) > 1 and wanted not in times:
-        raise UsageError(
-            f"{folder}: there are time points {shorten(times)}; choose one with --timepoint {times[-1]}"
-        )
-    if wanted and wanted not in times:
-        raise UsageError(f"{folder}: there is no time point {wanted}, only {shorten(times) or 'one'}")
-    chosen = wanted if len(times) > 1 else times[0]
-    return [r for r in rows if r["time"] == chosen], [r["name"] for r in rows if r["time"] != chosen]
 
 
 def _steps(images: pd.DataFrame, rule: str, folder: str) -> tuple[pd.DataFrame, list[str]]:

@@ -17,8 +17,8 @@ import pandas as pd
 from bench.datasets.places import absolute, below, folder_of, is_file, walk
 from bench.datasets.platemap import About
 from bench.datasets.tables import PLATE, PREFIX, SITE, WELL, as_text, natural, read_frame, shorten
-from bench.datasets.writer import IMAGE_COLUMNS, Found, Screen, depth_of, in_order, renamed, write
-from bench.errors import BenchError, DatasetError
+from bench.datasets.writer import IMAGE_COLUMNS, Found, Screen, first_depth, in_order, renamed, write
+from bench.errors import DatasetError
 from featurizers.base import Channel
 
 _PLAIN, _CORRECTED = "load_data", "load_data_with_illum"
@@ -74,7 +74,7 @@ def from_jump(source: LoadData, out: Path) -> Found:
         channels=channels,
         origin="images listed by " + ", ".join(sorted({f.rpartition("/")[2] for f in files})),
         apart="keep one row of the index for each site",
-        bit_depth=_depth(images),
+        bit_depth=first_depth(images),
         known=_known([t for _, t in frames], source.plate),
         illumination=_one_each(functions) if len(functions) else None,
     )
@@ -214,13 +214,3 @@ def _known(frames: list[pd.DataFrame], plate: str) -> pd.DataFrame:
     counts = both.groupby([PLATE, WELL])[columns].nunique(dropna=False) if columns else None
     kept = [c for c in columns if counts is not None and (counts[c] <= 1).all()]
     return both[[PLATE, WELL, *kept]].drop_duplicates([PLATE, WELL], ignore_index=True)
-
-
-def _depth(images: pd.DataFrame) -> int:
-    """Return the bit depth of the first image that can be opened; 16 where none can."""
-    for uri in images["URI"].unique()[:3]:
-        try:
-            return depth_of(uri)
-        except BenchError:
-            continue
-    return 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.datasets.model import Rule
 from bench.datasets.platemap import About, readout_frame, sound, wells_of
@@ -180,6 +180,37 @@ def depth_of(uri: str) -> int:
 
     dtype = reader_for(uri)[1].probe(uri).dtype
     return {"uint8": 8, "uint16": 16}.get(dtype, 32)
+
+
+def first_depth(images: pd.DataFrame) -> int:
+    """Return :func:`depth_of` the first image that can be opened of the first three; 16 where none can."""
+    for uri in images["URI"].unique()[:3]:
+        try:
+            return depth_of(uri)
+        except DatasetError:
+            continue
+    return 16
+
+
+def at_timepoint(
+    rows: list[dict[str, Any]], wanted: str, what: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the rows of one time point (their ``time``) and the ``name`` of those of the others.
+
+    Raises
+    ------
+    UsageError
+        When there are several and none is chosen, or there is none of that name.
+    """
+    times = sorted({r["time"] for r in rows}, key=natural)
+    if len(times) > 1 and wanted not in times:
+        raise UsageError(
+            f"{what}: there are time points {shorten(times)}; choose one with --timepoint {times[-1]}"
+        )
+    if wanted and wanted not in times:
+        raise UsageError(f"{what}: there is no time point {wanted}, only {times[0] or 'one'}")
+    chosen = wanted or times[0]
+    return [r for r in rows if r["time"] == chosen], [r["name"] for r in rows if r["time"] != chosen]
 
 
 def _named(screen: Screen, about: About) -> Screen:
