@@ -50,6 +50,8 @@ def plate_content(
 ) -> dict[str, Any]:
     """Return what of a plate is read: image hashes, wells, true state. Its digest is the part's own key."""
     from bench.datasets import image_manifest
+    from bench.datasets.manifest import hash_uri
+    from bench.datasets.tables import is_remote
     from bench.imaging import mask_files
 
     wells = dataset.wells[dataset.wells["Metadata_Plate"] == plate]["Metadata_Well"]
@@ -57,7 +59,7 @@ def plate_content(
     if reads_images(needs):
         content["images"] = image_manifest(dataset, plate, content_hash)
     if "objects" in needs and (files := mask_files(dataset, plate)):
-        content["masks"] = [content_hash(Path(file)) for file in files]
+        content["masks"] = [hash_uri(f) if is_remote(f) else content_hash(Path(f)) for f in files]
     if "latent" in needs and dataset.latent is not None:
         rows = dataset.latent[dataset.latent["Metadata_Plate"] == plate]
         content["latent"] = rows.sort_values("Metadata_Well").to_dict("list")

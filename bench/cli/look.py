@@ -49,10 +49,12 @@ def look(
             _sheet(screen, plate, path, failures, tick)
     if as_json:
         ui.emit({"file": str(path), "plate": plate, "well": well or None, "failures": failures})
-        return
-    ui.out().print(str(path), markup=False)
-    for failure in failures:
-        ui.err().print(failure, markup=False)
+    else:
+        ui.out().print(str(path), markup=False)
+        for failure in failures:
+            ui.err().print(failure, markup=False)
+    if failures:
+        raise typer.Exit(3)
 
 
 def find(dataset: Dataset, what: str) -> tuple[str, str]:

@@ -124,7 +124,7 @@ def well_sheet(fields: Sequence[Field], path: Path, *, title: str, edge: int = 3
         draw.text((MARGIN / 2, y + height / 2), site, fill=FAINT, font=_font(14), anchor="mm")
         for column, tile in enumerate(tiles):
             sheet.paste(_image(tile), (MARGIN + column * (width + GAP), y))
-        count = f"{len(field.ids)} objects"
+        count = f"{len(field.ids)} object{'' if len(field.ids) == 1 else 's'}"
         draw.text((MARGIN + width + GAP + 6, y + height - 6), count, fill=INK, font=_font(13), anchor="ls")
     sheet.save(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -196,6 +197,17 @@ def test_a_plate_and_a_well_are_drawn_from_the_command_line(screen, stored, tmp_
         assert said["file"] == str(tmp_path / name)
         assert said["failures"] == []
         assert min(Image.open(tmp_path / name).size) > 200
+
+
+def test_a_well_whose_field_is_lost_is_left_out_named_and_the_exit_code_says_so(screen, tmp_path, capsys):
+    root = shutil.copytree(screen, tmp_path / "screen")
+    lost = sorted((root / "images" / "plate-1").glob("*_ER.tif"))[2]
+    lost.unlink()
+    words = ("look", "plate-1", "--dataset", root, "--out", tmp_path / "s.png", "--json")
+    assert bench(*words) == 3
+    said = json.loads(capsys.readouterr().out)
+    assert [str(lost) in failure for failure in said["failures"]] == [True]
+    assert (tmp_path / "s.png").exists()
 
 
 def test_a_name_that_is_neither_plate_nor_well_is_said(screen, capsys):
