@@ -11,7 +11,10 @@ prediction for validation rows Z is
 
 so one eigendecomposition per inner fold serves all readouts and all penalties, and the rest is products over
 blocks of readouts. The decompositions and the final coefficients are float64. The inner validation losses,
-which only choose a penalty, use float32 products by default.
+which only choose a penalty, use float32 products by default, and fewer of them than there are penalties: the
+shrinkage s² / (s² + α), as a function of s, hardly differs between neighbours on a grid, so that every
+penalty's residual is a combination w of those of a few penalties and of the mean, within :data:`SPAN`. With G
+the products of these few residuals, its summed square is wᵀ G w.
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ TIES = 1e-5
 """Inner losses within this share of the smallest are equal: float32 products cannot tell them apart."""
 
 
+SPAN = 1e-6
+"""Largest error of a shrinkage, between 0 and 1, that is combined from those of other penalties."""
+
+
 @dataclass(frozen=True)
 class RidgeConfig:
     """Settings of :class:`Ridge`.
@@ -49,7 +56,7 @@ class RidgeConfig:
     inner_folds, seed
         Inner folds and what seeds them.
     products
-        Precision of the inner validation losses.
+        Precision of the inner validation losses; ``float64`` computes those of every penalty by itself.
     block
         Readouts per block of products; bounds the memory.
     """
@@ -69,6 +76,31 @@ class _Basis:
     right: NDArray[np.float64]
     squares: NDArray[np.float64]
     centre: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Inner:
+    """An inner fold: its validation rows, ``right`` (k, train), and ``shrunk`` (v, k) and ``weights``, which
+    give the residuals of all penalties (see :func:`_squares`).
+    """
+
+    valid: NDArray[np.bool_]
+    right: NDArray[Any]
+    shrunk: list[NDArray[Any]]
+    weights: NDArray[np.float64] | None
+
+    def losses(self, z: NDArray[Any]) -> NDArray[np.float64]:
+        """Squared validation errors (penalties, t) of readouts z (m, t)."""
+        train = z[~self.valid]
+        centre = train.mean(axis=0)
+        projected = self.right @ (train - centre)  # (k, t)
+        target = z[self.valid] - centre
+        residuals = np.empty((len(self.shrunk) + 1, *target.shape), z.dtype)
+        np.negative(target, out=residuals[-1])
+        for i, left in enumerate(self.shrunk):
+            np.matmul(left, projected, out=residuals[i])
+            residuals[i] -= target
+        return _squares(residuals, self.weights)
 
 
 class Ridge(Head):
@@ -92,7 +124,7 @@ class Ridge(Head):
     """
 
     name = "ridge"
-    version = "1"
+    version = "2"
 
     def __init__(self, config: RidgeConfig | None = None) -> None:
         self.config = RidgeConfig() if config is None else config
@@ -155,8 +187,14 @@ class Ridge(Head):
         present = np.unique(fold)
         loss = np.zeros((len(self.penalties_), len(columns)))
         if len(present) > 1:
-            for k in present:
-                self._add_inner_loss(loss, X, Y, np.flatnonzero(rows), columns, fold == k)
+            inner = [self._prepare(X, fold == k) for k in present]
+            for place in self._blocks(np.arange(len(columns))):
+                y = Y[np.ix_(rows, columns[place])].astype(np.float64)
+                # Unit variance keeps float32 squares in range whatever the readout's scale.
+                unit = y.std(axis=0)
+                unit[unit == 0.0] = 1.0
+                z = ((y - y.mean(axis=0)) / unit).astype(self.config.products)
+                loss[:, place] = sum(own.losses(z) for own in inner) * unit**2
             equal = loss <= loss.min(axis=0) * (1.0 + TIES)
             best = len(self.penalties_) - 1 - np.argmax(equal[::-1], axis=0)
             self.inner_loss_[columns] = loss[best, np.arange(len(columns))]
@@ -171,41 +209,60 @@ class Ridge(Head):
             self.coef_[:, own] = coef if rotation is None else rotation @ coef
             self.intercept_[own] = centre - basis.centre @ coef
 
-    def _add_inner_loss(
-        self,
-        loss: NDArray[np.float64],
-        X: NDArray[np.float64],
-        Y: NDArray[np.floating[Any]],
-        rows: NDArray[np.int64],
-        columns: NDArray[np.int64],
-        valid: NDArray[np.bool_],
-    ) -> None:
-        """Add one inner fold's squared validation errors to ``loss`` (penalties, readouts)."""
+    def _prepare(self, X: NDArray[np.float64], valid: NDArray[np.bool_]) -> _Inner:
+        """Decompose one inner fold's training rows and shrink its validation rows."""
         dtype = np.dtype(self.config.products)
         basis = _decompose(X[~valid])
         scores = (X[valid] - basis.centre) @ basis.left  # (v, k)
-        right = basis.right.astype(dtype)
-        # (A, v, k): the penalty acts on the few validation rows, not on the many readouts.
-        shrunk = [(scores / (basis.squares + a)).astype(dtype) for a in self.penalties_[:-1]]
-        for place in self._blocks(np.arange(len(columns))):
-            y = Y[np.ix_(rows, columns[place])].astype(np.float64)
-            train, test = y[~valid], y[valid]
-            centre = train.mean(axis=0)
-            # Unit variance keeps float32 squares in range whatever the readout's scale.
-            unit = train.std(axis=0)
-            unit[unit == 0.0] = 1.0
-            projected = right @ ((train - centre) / unit).astype(dtype)  # (k, block)
-            target = ((test - centre) / unit).astype(dtype)
-            residual = np.empty_like(target)
-            for i, left in enumerate(shrunk):
-                np.matmul(left, projected, out=residual)
-                residual -= target
-                loss[i, place] += np.einsum("vt,vt->t", residual, residual) * unit**2
-            loss[-1, place] += np.einsum("vt,vt->t", target, target) * unit**2
+        finite = self.penalties_[:-1]
+        few, weights = _span(basis.squares, finite) if dtype == np.float32 else (np.arange(len(finite)), None)
+        # (few, v, k): the penalty acts on the few validation rows, not on the many readouts.
+        shrunk = [(scores / (basis.squares + a)).astype(dtype) for a in finite[few]]
+        return _Inner(valid, basis.right.astype(dtype), shrunk, weights)
 
     def _blocks(self, columns: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         for start in range(0, len(columns), self.config.block):
             yield columns[start : start + self.config.block]
+
+
+def _span(
+    squares: NDArray[np.float64], penalties: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Choose penalties whose shrinkages span those of all A within :data:`SPAN`.
+
+    Returns
+    -------
+    few
+        Places of the chosen ones, by pivoted QR.
+    weights
+        (A + 1, few + 1) of the residuals of the chosen and of the mean, which is last; None when all are
+        chosen.
+    """
+    from scipy.linalg import lstsq, qr
+
+    shrinkage = squares[:, None] / (squares[:, None] + penalties)
+    order = qr(shrinkage, mode="r", pivoting=True, check_finite=False)[1]
+    for count in range(1, len(penalties)):
+        few = np.sort(order[:count])
+        combined = lstsq(shrinkage[:, few], shrinkage, check_finite=False)[0]  # (few, A)
+        if np.abs(shrinkage[:, few] @ combined - shrinkage).max(initial=0.0) <= SPAN:
+            whole = np.zeros((len(penalties) + 1, count + 1))
+            whole[:-1, :-1] = combined.T
+            whole[:, -1] = 1.0 - whole[:, :-1].sum(axis=1)
+            return few, whole
+    return np.arange(len(penalties)), None
+
+
+def _squares(residuals: NDArray[Any], weights: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Summed squares (A + 1, t) of the combinations ``weights`` of residuals (few + 1, v, t)."""
+    if weights is None:
+        return np.stack([np.einsum("vt,vt->t", r, r) for r in residuals]).astype(np.float64)
+    size = len(residuals)
+    gram = np.empty((size, size, residuals.shape[2]))
+    for i, j in zip(*np.triu_indices(size), strict=True):
+        gram[i, j] = gram[j, i] = np.einsum("vt,vt->t", residuals[i], residuals[j])
+    total: NDArray[np.float64] = np.einsum("ai,ijt,aj->at", weights, gram, weights, optimize=True)
+    return total.clip(min=0.0)
 
 
 def patterns(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:

@@ -177,3 +177,20 @@ def test_both_heads_take_menu_and_folds_from_the_protocol():
     protocol = load("nested-cv").with_settings(inner_folds=3, seed=8, penalties=GRID)
     assert Ridge.for_protocol(protocol).config == RidgeConfig(GRID, 3, 8)
     assert vars(Mean.for_protocol(protocol)) == {"inner_folds": 3, "seed": 8}
+
+
+@pytest.mark.parametrize("D", [10, 200], ids=["tall", "wide"])
+def test_losses_combined_from_few_penalties_are_those_of_every_penalty(D):
+    X, Y, mask, groups = problem(m=120, D=D, T=40, missing=0.0)
+    grid = LogGrid(1e-3, 1e6, 20)
+    combined, each = (
+        Ridge(RidgeConfig(grid, products=products)).fit(X, Y, mask, groups)
+        for products in ("float32", "float64")
+    )
+    inner = combined._prepare(X - X.mean(axis=0), assign(groups, 4, 0) == 1)
+    assert len(inner.shrunk) < 15
+    z = ((Y - Y.mean(axis=0)) / Y.std(axis=0)).astype(np.float32)
+    full = each._prepare(X - X.mean(axis=0), assign(groups, 4, 0) == 1)
+    assert len(full.shrunk) == 20
+    np.testing.assert_allclose(inner.losses(z), full.losses(z.astype(float)), rtol=1e-4)
+    np.testing.assert_allclose(combined.inner_loss_, each.inner_loss_, rtol=1e-4)
