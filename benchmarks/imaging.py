@@ -3,6 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.imaging
     OMP_NUM_THREADS=1 python -m benchmarks.imaging --edge 2160 --data FOLDER
 
+Then crops are cut from a small demo screen and read back shuffled, in wall-clock time.
+
 Times are CPU seconds of one process, the shortest of ``--repeats``. The flat field is estimated once per
 plate and channel; everything else is per field. With FOLDER (or WELLBENCH_REALDATA) holding
 ``images_nf1_cellpainting``, the segmentations also run on its five fields, and their F1 against the published
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -62,6 +65,34 @@ def segmentations(border: str) -> dict:
     }
 
 
+def crops(repeats: int) -> None:
+    """Cut the crops of a small demo screen, and read them shuffled from the page cache."""
+    from bench.crops import CropCache, CropConfig, ensure
+    from bench.datasets import load
+    from bench.demo import make
+    from bench.execute import Executor
+    from bench.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        screen = load(make(Path(folder) / "screen", plates=1, compounds=12, doses=3, seed=1, processes=1))
+        store = Store(Path(folder) / "store")
+        config = CropConfig(size=96, border="pad")
+        started = time.perf_counter()
+        folders, _ = ensure(store, screen, config, Executor(0), lambda *_: None)
+        spent = time.perf_counter() - started
+        cache = CropCache(store, folders)
+        nbytes = sum(array.nbytes for batch in cache.shuffled(64, 0) for array in batch)
+        best = np.inf
+        for seed in range(max(3, repeats)):
+            started = time.perf_counter()
+            for _ in cache.shuffled(64, seed):
+                pass
+            best = min(best, time.perf_counter() - started)
+    print(f"crops: {len(cache)} of 5 x 96 x 96 in {nbytes / 2**20:.0f} MiB")
+    print(f"  {'read, segmented, cut, committed':36s}{len(cache) / spent:8.0f} crops/s")
+    print(f"  {'read shuffled, batches of 64':36s}{nbytes / best / 1e9:8.2f} GB/s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,6 +116,7 @@ def main() -> None:
     print(f"{CHANNELS} x {asked.edge} x {asked.edge} 16-bit, CPU seconds")
     for name, call in steps.items():
         print(f"  {name:36s}{seconds(call, asked.repeats):8.2f}")
+    crops(asked.repeats)
     nf1 = Path(asked.data) / "images_nf1_cellpainting"
     if not asked.data or not nf1.is_dir():
         return
