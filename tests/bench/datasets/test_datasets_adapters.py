@@ -10,6 +10,7 @@ import tifffile
 
 from bench.__main__ import main
 from bench.datasets import check, load
+from bench.imaging import field_source
 
 
 def bench(*words):
@@ -88,3 +89,19 @@ def test_a_wrong_source_is_one_sentence(images, capsys):
     assert bench("dataset", "from", "imagexpress", images / "nowhere", "--out", images / "set") == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
     assert not (images / "set").exists()
+
+
+@pytest.mark.realdata
+def test_the_nf1_plate_becomes_a_dataset_by_its_file_names(realdata, tmp_path, capsys):
+    folder = realdata / "images_nf1_cellpainting" / "Plate_2_images"
+    pattern = r"(?P<well>[A-H]\d+)_01_\d_(?P<site>\d)_(?P<channel>DAPI|GFP|RFP)_001\.tif$"
+    words = ("--channels", "DAPI,GFP,RFP", "--nucleus", "DAPI", "--out", tmp_path / "set")
+    assert bench("dataset", "from", "regex", folder, "--pattern", pattern, *words) == 0
+    assert "15 image planes and 5 wells" in capsys.readouterr().out
+    data = load(tmp_path / "set")
+    assert {f.code for f in check(data) if f.severity == "error"} == {"few-perturbations"}
+    assert sorted(data.wells["Metadata_Well"]) == ["B07", "D06", "D07", "F07", "H12"]
+    fields = list(field_source(data))
+    assert len(fields) == 5
+    for field in fields:
+        assert len({plane.tobytes() for plane in field.pixels}) == 3
