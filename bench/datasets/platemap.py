@@ -302,7 +302,13 @@ def _annotated(frame: pd.DataFrame, table: str | Path, about: About) -> pd.DataF
         what = "/".join(str(v) for v in notes.loc[twice, keys].iloc[0])
         raise DatasetError(f"{table}: {what} has several rows that differ; keep one per {shorten(keys)}")
     kept = frame.rename(columns={PERT_TYPE: "_type"}) if PERT_TYPE in new else frame
-    out = kept.merge(notes, on=keys, how="left")
+    out = kept.merge(notes, on=keys, how="left", indicator="_side")
+    if not (out.pop("_side") == "both").any():
+        theirs, ours = (shorten(dict.fromkeys(f[keys[0]]), 3) or "nothing" for f in (notes, frame))
+        raise DatasetError(
+            f"{table}: none of its {shorten(keys)} is in the wells (it has {theirs}, they have {ours}); "
+            "make the two agree"
+        )
     text = [c for c in new if c != DOSE]
     out[text] = out[text].fillna("")
     if "_type" in out.columns:

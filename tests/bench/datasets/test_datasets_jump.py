@@ -278,6 +278,12 @@ def test_what_the_tables_lack_is_said_with_the_remedy(screen, tmp_path):
     (tmp_path / "twice.tsv").write_text(COMPOUNDS + "BRD-1\tother\t\t\t\n")
     with pytest.raises(DatasetError, match="BRD-1 has several rows that differ"):
         made(screen, tmp_path, **given | {"annotate": (tmp_path / "twice.tsv",)})
+    (tmp_path / "none.tsv").write_text(COMPOUNDS.replace("BRD", "XYZ"))
+    with pytest.raises(DatasetError, match="none of its Metadata_broad_sample is in the wells"):
+        made(screen, tmp_path, **given | {"annotate": (tmp_path / "none.tsv",)})
+    (tmp_path / "none.tsv").write_text(COMPOUNDS.splitlines()[0] + "\n")
+    with pytest.raises(DatasetError, match="it has nothing, they have DMSO, BRD-1, BRD-2"):
+        made(screen, tmp_path, **given | {"annotate": (tmp_path / "none.tsv",)})
     (tmp_path / "apart.csv").write_text("gene,x\na,1\n")
     with pytest.raises(DatasetError, match="shares no column with the wells"):
         made(screen, tmp_path, **given | {"annotate": (tmp_path / "apart.csv",)})
