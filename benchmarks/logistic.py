@@ -70,9 +70,7 @@ def main() -> None:
     peers = np.arange(0, given.readouts, max(1, given.readouts // given.peers))[: given.peers]
     spent, worst, fit = 0.0, 0.0, None
     for alpha in alphas[::-1]:
-        fit = solve(
-            design, Y[train][:, peers], mask[train][:, peers], np.full(len(peers), alpha), config, fit
-        )
+        fit = solve(design, Y[train][:, peers], mask[train][:, peers], np.full(len(peers), alpha), fit)
         coef = design.axes @ fit.b
         for i, t in enumerate(peers):
             rows = mask[train, t]
