@@ -128,12 +128,14 @@ def sql(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
 ) -> None:
     """Query the store with SQL (DuckDB, read-only); SHOW TABLES lists what there is."""
-    from bench.store.views import connect, select
+    from bench.store.views import confine, connect, select
 
     if json and as_csv:
         msg = "--json and --csv exclude each other: give one"
         raise UsageError(msg)
-    with connect(Store(store, create=False)) as connection:
+    opened = Store(store, create=False)
+    with connect(opened) as connection:
+        confine(connection, opened)
         names, rows = select(connection, query)
     if json:
         ui.emit([dict(zip(names, row, strict=True)) for row in rows])

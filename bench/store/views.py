@@ -58,6 +58,15 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def confine(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Let ``connection`` read the store's files and no others, for good: a query may come from anywhere."""
+    base = str(store.root.resolve())
+    # DuckDB compares a path as the view spells it, its own marks escaped.
+    directories = ", ".join(_literal(path) for path in dict.fromkeys((base, _without_globs(base))))
+    connection.execute(f"SET allowed_directories = [{directories}]")
+    connection.execute("SET enable_external_access = false")
+
+
 def select(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Run one reading statement; return column names and rows.
 

@@ -95,6 +95,8 @@ def test_sql_prints_a_table_json_or_csv_with_any_gene_name(store, fill, run):
         run("sql", query, "--csv", "--json")
     with pytest.raises(StoreError, match="one SELECT"):
         run("sql", "DROP VIEW scores")
+    with pytest.raises(StoreError, match="refused"):
+        run("sql", f"SELECT * FROM read_text('{__file__}')")
 
 
 def test_gc_says_what_it_removed_and_spares_the_young(store, run):

@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import StoreError
 from bench.store import Store, connect, write_table
-from bench.store.views import select
+from bench.store.views import confine, select
 
 
 def test_families_are_views_with_their_folder_names_as_columns(store, fill, part):
@@ -126,3 +126,27 @@ def test_a_wrong_query_is_said_with_duckdbs_reason(store):
         select(connect(store), "SELECT * FROM features")
     with pytest.raises(StoreError, match="syntax error"):
         select(connect(store), "SELEC 1")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_csv('{}')",
+        "SELECT * FROM read_text('{}')",
+        "SELECT * FROM glob('{}')",
+    ],
+)
+def test_a_confined_query_reads_the_store_and_no_other_file(store, fill, tmp_path, query):
+    fill(store)
+    secret = tmp_path / "secret.csv"
+    secret.write_text("name,word\na,hush\n")
+    with connect(store) as connection:
+        asked = query.format(secret)
+        assert select(connection, asked)[1]
+        confine(connection, store)
+        with pytest.raises(StoreError, match="refused"):
+            select(connection, asked)
+        with pytest.raises(StoreError, match="refused"):
+            select(connection, asked.replace(str(secret), f"{store.root}/../secret.csv".replace("'", "''")))
+        assert select(connection, "SELECT count(*) FROM features")[1] == [(6,)]
+        assert select(connection, "SELECT count(*) FROM features_cells")[1] == [(6,)]
