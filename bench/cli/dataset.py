@@ -18,7 +18,7 @@ app.add_typer(adapters.app, name="from")
 Folder = Annotated[
     Path | None, typer.Argument(help="Folder with dataset.toml; default: this one, else the demo.")
 ]
-Option = Annotated[Path | None, typer.Option("--dataset", help="The same, as an option.")]
+Option = Annotated[Path | None, typer.Option("--dataset", "-d", help="The same, as an option.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -108,8 +108,9 @@ def test_findings_fit_the_terminal_and_names_are_not_markup(small, edit, width, 
     assert max(len(line) for line in said.splitlines()) <= int(width)
 
 
-def test_show_counts_what_is_there(small, capsys):
-    assert bench("dataset", "show", small, "--json") == 0
+@pytest.mark.parametrize("option", [[], ["--dataset"], ["-d"]], ids=["argument", "long", "short"])
+def test_show_counts_what_is_there(small, capsys, option):
+    assert bench("dataset", "show", *option, small, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["plates"], facts["wells"], facts["perturbations"], facts["controls"]) == (1, 6, 3, 2)
     assert (facts["images"], facts["channels"]) == (12, ["DNA (Hoechst)", "Actin"])
