@@ -128,7 +128,8 @@ def summands(
         loss += error @ weight
         floor_loss += floor @ weight
         seen |= observed[:, defined].any(axis=1)
-        skill[part][defined] = 1.0 - (error.sum(axis=0) * weight)[defined]
+        # A quotient, not a product with 1 / total: the floor against itself is 0 to the last bit.
+        skill[part][defined] = 1.0 - error.sum(axis=0)[defined] / total[defined]
     scale = seen.sum() / max(np.isfinite(skill).sum(), 1)
     shape = (repeats, perturbations)
     return Summands(

@@ -88,6 +88,14 @@ def test_two_readouts_by_hand():
     assert values.effective_number == pytest.approx(2.0**2 / (0.75**2 + 1.25**2))
 
 
+def test_the_floor_has_skill_zero_to_the_last_bit():
+    e0 = np.random.default_rng(1).gamma(1.0, size=(5, 80, 300)).astype(np.float32)
+    e0[:, 3, :50] = np.nan
+    values = summands(e0, e0, np.zeros((5, 80), np.int16), block=128)
+    assert (values.skill_by_readout == 0.0).all()
+    assert values.skill == values.median_skill == 0.0
+
+
 def test_a_constant_readout_and_an_unobserved_one_have_no_skill():
     e = np.ones((1, 3, 3))
     e0 = np.ones((1, 3, 3)) * 2

@@ -148,6 +148,16 @@ def test_units_without_features_are_predicted_missing_and_do_not_move_the_floor(
     assert result.floor.tobytes() == whole.floor.tobytes()
 
 
+def test_the_mean_head_predicts_the_floor_to_the_last_bit(screen):
+    own = screen(perturbations=14, doses=2)
+    Y = own.data.Y.copy()
+    Y[np.random.default_rng(2).random(Y.shape) < 0.1] = np.nan
+    data = replace(own.data, Y=Y, fit_by=("Metadata_Dose",))
+    table = folds.make(data, PROTOCOL)
+    for result in evaluate.run(data, own.features, PROTOCOL, table, Mean):
+        assert result.prediction.tobytes() == result.floor.tobytes()
+
+
 def test_units_average_the_wells_that_have_features():
     members = sparse.csr_array(np.array([[0.5, 0.5, 0, 0], [0, 0, 0.25, 0.75], [0, 0, 0, 1.0]]))
     data = type("Data", (), {"members": members})
