@@ -125,7 +125,10 @@ def column_names(uri: str) -> list[str]:
                 return list(read_curves(uri, _gunzip(uri, handle)).columns)
         with _open(uri) as handle:
             text = io.TextIOWrapper(_gunzip(uri, handle), encoding="utf-8-sig", newline="")
-            return next(csv.reader(text, delimiter=_separator(kind)), [])
+            names = next(csv.reader(text, delimiter=_separator(kind)), [])
+    if len(names) == 1:
+        _check_separator(uri, kind, names[0])
+    return names
 
 
 def read_frame(
@@ -249,6 +252,20 @@ def _anndata(uri: str) -> Any:
 
 def _separator(kind: Format) -> str:
     return "\t" if kind == "tsv" else ","
+
+
+def _check_separator(uri: str, kind: Format, header: str) -> None:
+    """Refuse a single column whose name holds another separator: the table has several, misread as one."""
+    own, other = ("tabs", "commas") if kind == "tsv" else ("commas", "tabs")
+    if ";" in header:
+        found, remedy = "semicolons", ""
+    elif {"commas": ",", "tabs": "\t"}[other] in header:
+        found, remedy = other, f", or name it {'.csv' if other == 'commas' else '.tsv'}"
+    else:
+        return
+    raise DatasetError(
+        f"{uri}: its columns are separated by {found}, not {own}; save it with {own} as the separator{remedy}"
+    )
 
 
 def _open(uri: str) -> Any:

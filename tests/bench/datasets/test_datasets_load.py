@@ -98,6 +98,20 @@ def test_a_wrong_table_is_one_sentence_with_its_row(small, edit, table, old, new
     assert table in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        (";", "semicolons, not commas; save it with commas as the separator$"),
+        ("\t", "tabs, not commas; save it with commas as the separator, or name it .tsv$"),
+    ],
+)
+def test_another_separator_is_said(small, mark, message):
+    wells = small / "wells.csv"
+    wells.write_text(wells.read_text().replace(",", mark))
+    with pytest.raises(DatasetError, match=r"wells\.csv: its columns are separated by " + message):
+        load(small)
+
+
 def test_a_parquet_file_overwritten_with_zeros_is_one_sentence(small, edit):
     edit("dataset.toml", "rna.csv", "rna.parquet")
     (small / "rna.parquet").write_bytes(bytes(1000))
