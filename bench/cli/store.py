@@ -153,7 +153,7 @@ def gc(
     json: JsonOption = False,
     older_than_days: Annotated[float, typer.Option(min=0, help="Spare anything younger.")] = 1.0,
 ) -> None:
-    """Remove what killed writers left behind; committed folders are never touched."""
+    """Remove what killed writers and abandoned trainings left; committed folders are never touched."""
     removed = Store(store, create=False).gc(timedelta(days=older_than_days))
     if json:
         ui.emit(removed)

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,8 +24,7 @@ from bench.store.faults import DISK, disk, sentence
 from bench.store.manifest import MANIFEST, PROVENANCE
 from bench.store.names import check_folder
 
-_TEMPORARY = ".tmp"
-_HALF_FILE = re.compile(r"\..+\.[0-9a-f]{32}")
+TEMPORARY = ".tmp"
 _MARK = "store.json"
 _MARK_TEXT = '{"format": "wellbench-store", "schema_version": 1}\n'
 
@@ -119,7 +117,7 @@ class Store:
         self._check_place(folder)
         content, provenance = manifests.prepare(folder, manifest)
         target = self.root / folder
-        temporary = self.root / _TEMPORARY / uuid.uuid4().hex
+        temporary = self.root / TEMPORARY / uuid.uuid4().hex
         try:
             with disk(target, "write"):
                 temporary.mkdir(parents=True)
@@ -165,23 +163,13 @@ class Store:
     def gc(self, older_than: timedelta = timedelta(days=1)) -> list[str]:
         """Remove temporary folders and files in which nothing changed for ``older_than``; return their names.
 
-        These are what killed writers left behind. Committed folders are never touched, and a living writer's
+        These are what killed writers left behind, and the checkpoints of trainings that nobody went on with.
+        Committed folders are never touched, nor is a training whose lock is held; any other living writer's
         folder is spared as long as it writes something within that time.
         """
-        removed = []
-        limit = time.time() - older_than.total_seconds()
-        with disk(self.root, "clean"):
-            halves = [p for p in self.root.iterdir() if _HALF_FILE.fullmatch(p.name)]
-            folders = self.root / _TEMPORARY
-            for leftover in sorted([*halves, *(folders.iterdir() if folders.is_dir() else ())]):
-                try:
-                    if max(p.lstat().st_mtime for p in (leftover, *leftover.rglob("*"))) > limit:
-                        continue
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-                except FileNotFoundError:  # its writer has just committed it
-                    continue
-                removed.append(leftover.name)
-        return removed
+        from bench.store.gc import gc
+
+        return gc(self, older_than)
 
     def list(self, prefix: str = "") -> list[str]:
         """Return the committed folders at and below ``prefix`` (a folder; "" for all), sorted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import time
@@ -179,6 +180,25 @@ def test_gc_removes_what_the_dead_left_and_spares_the_young(store):
     assert young.exists()
     assert store.gc(timedelta(0)) == [young.name]
     assert store.verify() == []
+
+
+def test_gc_removes_abandoned_trainings_and_spares_those_under_way_or_young(store):
+    long_ago = time.time() - 100_000
+    for name in ("abandoned", "held", "young"):
+        work = store.root / ".work" / name / "work"
+        work.mkdir(parents=True)
+        (work.parent / "lock").touch()
+        (work / "checkpoint.safetensors").write_text("half")
+        for path in (work / "checkpoint.safetensors", work.parent / "lock", work, work.parent):
+            os.utime(path, (long_ago, long_ago))
+    (store.root / ".work" / "young" / "work" / "checkpoint.safetensors").touch()
+    with (store.root / ".work" / "held" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert store.gc() == ["abandoned"]
+        assert store.gc(timedelta(0)) == ["young"]
+    assert [p.name for p in (store.root / ".work").iterdir()] == ["held"]
+    assert (store.root / ".work" / "held" / "work" / "checkpoint.safetensors").exists()
+    assert store.gc() == ["held"]
 
 
 def test_a_store_is_not_made_where_it_should_be_found_or_where_something_else_is(tmp_path):
