@@ -6,17 +6,17 @@ others. A well without any row (no cell was found) is counted as empty and has n
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.entrants import Spec
+from bench.errors import BenchError
 from bench.provenance import peak_memory_mb
 
 if TYPE_CHECKING:
@@ -39,10 +39,21 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One thing that could not be computed, and why."""
+    """One thing that could not be computed, and why.
+
+    ``passing`` is a reason that may be gone next time (memory, disk, a bug in a plugin): nothing that rests
+    on it is committed. Any other follows from the input and is recorded with what could be computed.
+    """
 
     what: str
     reason: str
+    passing: bool = False
+
+    @classmethod
+    def of(cls, what: str, error: Exception) -> Failure:
+        """Return the failure that ``error`` stands for."""
+        ours = isinstance(error, ValueError | BenchError)
+        return cls(what, str(error) if ours else f"{type(error).__name__}: {error}", not ours)
 
 
 @dataclass(slots=True)
@@ -73,17 +84,28 @@ def embed_wells(
     ``statistics`` is the folder of the plate's flat field and moments, None where the dataset needs none.
     """
     dataset = _dataset(root)
-    built = {w.key: _featurizer(w) for w in work}
+    rows: dict[str, Rows] = {}
+    built: dict[str, Featurizer] = {}
+    here = f"plate {plate}, wells {wells[0]} to {wells[-1]}"
+    for own in work:
+        try:
+            built[own.key] = _featurizer(own)
+        except Exception as error:  # noqa: BLE001  # one entrant that cannot be built leaves the others alone
+            rows[own.key] = Rows(failures=[replace(Failure.of(here, error), passing=True)])
+    if not built:
+        return rows
     needs: tuple[Need, ...] = tuple(sorted({need for f in built.values() for need in f.card.needs}))
     started = time.perf_counter()
     unread: list[tuple[str, Failure]] = []
     quality: list[dict[str, Any]] = []
     fields = _fields(dataset, plate, wells, needs, unread, quality, statistics)
     loading = (time.perf_counter() - started) / len(built)
-    rows: dict[str, Rows] = {}
     for key, featurizer in built.items():
         started = time.perf_counter()
-        found = _embed_all(featurizer, dataset, fields, wells, unread)
+        try:
+            found = _embed_all(featurizer, dataset, fields, wells, unread)
+        except Exception as error:  # noqa: BLE001  # a plugin may raise anything outside embed() too
+            found = Rows(failures=[replace(Failure.of(here, error), passing=True)])
         found.seconds = loading + time.perf_counter() - started
         found.memory_mb = peak_memory_mb()
         found.quality = quality if reads_images(featurizer.card.needs) else []
@@ -155,7 +177,7 @@ def _embed_all(
     unread: list[tuple[str, Failure]],
 ) -> Rows:
     if "latent" not in featurizer.card.needs:
-        fields = [dataclasses.replace(f, metadata=_without_state(f.metadata)) for f in fields]
+        fields = [replace(f, metadata=_without_state(f.metadata)) for f in fields]
     columns = featurizer.columns(dataset.channels)
     means, cells, failures = _per_field(featurizer, fields, len(columns))
     lost = [(w, f) for w, f in unread if reads_images(featurizer.card.needs)] + failures
@@ -189,8 +211,8 @@ def _per_field(
             try:
                 batches.append(([i], _checked(featurizer, [one], width)))
             except Exception as error:  # noqa: BLE001  # a plugin may raise anything; it is recorded
-                reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-                failures.append((str(one.metadata["Metadata_Well"]), Failure(_name(one.metadata), reason)))
+                failure = Failure.of(_name(one.metadata), error)
+                failures.append((str(one.metadata["Metadata_Well"]), failure))
     for indices, embedding in batches:
         for position, i in enumerate(indices):
             own = embedding.values[embedding.field == position]

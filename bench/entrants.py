@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from bench.registry import Registry
 from bench.settings import ALL_CONTROLS, NO_CONTROLS, Settings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bench.datasets import Dataset
     from featurizers.base import Featurizer, FitScope
 
@@ -64,6 +67,16 @@ class Entrant:
     card: Mapping[str, Any] = field(default_factory=dict)
     spec: Spec | None = None
 
+    @property
+    def trainable(self) -> bool:
+        """Whether it is fitted before it embeds."""
+        return self.spec is not None and self.spec.build().trainable
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether image files are opened for it."""
+        return bool({"pixels", "objects"} & set(self.card.get("needs", ())))
+
 
 def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[str, str]]:
     """Return the entrants asked for with their controls, and the controls that cannot run with the reason.
@@ -85,18 +98,23 @@ def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[s
             entrants[word] = Entrant(name, name, "entrant", "pretrained", "imported", {"name": name})
             continue
         if name not in names:
+            predictors = [listing.name for listing in registry.listings("predictors")]
+            if name in predictors:
+                raise UsageError(
+                    f"{name!r} is a predictor; predictors cannot be run yet, only featurizers can"
+                )
             raise UsageError(unknown("featurizer or table of profiles", name, [*names, *tables]))
         reason = registry.available("featurizers", name, dataset)
         if reason is not None:
             raise BenchError(f"featurizer {name!r} cannot run on dataset {dataset.name!r}: {reason}")
-        entrants[word] = _entrant(word, settings, named=True)
+        entrants[word] = entrant(word, settings, named=True)
     missing: dict[str, str] = {}
     for name in _controls(settings, names):
         reason = registry.available("featurizers", name, dataset)
         if reason is not None:
             missing[name] = reason
         elif name not in entrants:
-            entrants[name] = _entrant(name, settings, named=False)
+            entrants[name] = entrant(name, settings, named=False)
     strangers = set(settings.overrides) - {entrant.name for entrant in entrants.values()}
     if strangers:
         listed = ", ".join(sorted(strangers))
@@ -116,7 +134,7 @@ def _controls(settings: Settings, names: list[str]) -> list[str]:
     return chosen
 
 
-def _entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
+def entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
     """Build the entrant; a control that was named with ``--featurizer`` takes part as an entrant."""
     name, _, preset = word.partition(":")
     overrides = tuple(sorted(settings.overrides.get(name, {}).items()))
@@ -132,6 +150,17 @@ def _entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
         card=dataclasses.asdict(card) | {"config": dataclasses.asdict(featurizer.config)},
         spec=spec,
     )
+
+
+def frame_digest(frame: pd.DataFrame) -> str:
+    """Return the sha256 of a table's column names and values in order; missing values count as such."""
+    import pandas as pd
+
+    sha = hashlib.sha256()
+    for name in frame.columns:
+        sha.update(f"{name}\x1f{frame[name].dtype.kind}\x1e".encode())
+        sha.update(pd.util.hash_array(frame[name].to_numpy(), categorize=False).tobytes())
+    return sha.hexdigest()
 
 
 def weights_document(

@@ -179,3 +179,19 @@ def choose(store: Store, wanted: Mapping[str, Any]) -> list[str]:
         if all(value is None or flat[name] == value for name, value in wanted.items()):
             chosen.append(identifier)
     return chosen
+
+
+def newest(store: Store, identifiers: list[str]) -> list[str]:
+    """Return, of runs that a reader cannot tell apart, the one that was recorded last.
+
+    Runs of one label, role and head on one board differ in images, seed or code; an older one is out of date.
+    """
+    latest: dict[tuple[str, ...], tuple[str, str]] = {}
+    for identifier in identifiers:
+        record = runs.load_record(store, identifier)
+        board = (record["dataset"]["name"], record["dataset"]["version"], record["task"], record["layer"])
+        own = (record["protocol"]["hash"], record["label"], record["role"], record["head"])
+        time = str(store.manifest(f"runs/run={identifier}")["provenance"]["time"])
+        latest[board + own] = max(latest.get(board + own, ("", "")), (time, identifier))
+    kept = {identifier for _, identifier in latest.values()}
+    return [identifier for identifier in identifiers if identifier in kept]

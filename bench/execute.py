@@ -95,6 +95,8 @@ class Executor:
                 except BrokenProcessPool:
                     lost.append(unit)
                     self._pool = None
+                except Exception as error:  # noqa: BLE001  # a value that cannot travel, say
+                    yield Outcome(unit, reason=_reason(error))
         for unit in lost:
             yield self._alone(unit)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.embed import Failure, Rows, Work, embed_wells, reads_images
 from bench.errors import BenchError
-from bench.execute import Executor, Unit
+from bench.execute import Executor, Outcome, Unit
 from bench.provenance import provenance
 
 if TYPE_CHECKING:
@@ -39,10 +39,11 @@ class Job:
 
 @dataclass(slots=True)
 class Result:
-    """Parts of one job by plate, and what could not be computed."""
+    """Parts of one job by plate, what could not be computed, and wells without a row (``plate/well``)."""
 
     parts: dict[str, PartKey] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
 
 def plate_content(
@@ -52,6 +53,7 @@ def plate_content(
     from bench.datasets import image_manifest
     from bench.datasets.manifest import hash_uri
     from bench.datasets.tables import is_remote
+    from bench.entrants import frame_digest
     from bench.imaging import mask_files
 
     wells = dataset.wells[dataset.wells["Metadata_Plate"] == plate]["Metadata_Well"]
@@ -62,7 +64,7 @@ def plate_content(
         content["masks"] = [hash_uri(f) if is_remote(f) else content_hash(Path(f)) for f in files]
     if "latent" in needs and dataset.latent is not None:
         rows = dataset.latent[dataset.latent["Metadata_Plate"] == plate]
-        content["latent"] = rows.sort_values("Metadata_Well").to_dict("list")
+        content["latent"] = frame_digest(rows.sort_values("Metadata_Well"))
     return content
 
 
@@ -118,8 +120,8 @@ def ensure(
 ) -> dict[str, Result]:
     """Compute and commit every missing part of ``jobs``; return parts and failures by job key.
 
-    A plate with a unit that failed as a whole (its process died) is not committed: the next run tries again.
-    A plate with failed fields is committed with its coverage and the reasons.
+    A plate with a failure that may pass (a dead process, memory, a bug) is not committed: the next run tries
+    again. A plate with fields that cannot be used is committed with its coverage and the reasons.
     """
     with content_hashes(store) as content_hash:
         addresses = plan(dataset, jobs, content_hash)
@@ -131,41 +133,62 @@ def ensure(
                 missing.setdefault(plate, []).append(job)
                 continue
             results[job.work.key].parts[plate] = part
-            stored = store.manifest(part.folder)["failures"]
-            results[job.work.key].failures += [Failure(**f) for f in stored]
+            stored = store.manifest(part.folder)
+            results[job.work.key].failures += [Failure(**f) for f in stored["failures"]]
+            results[job.work.key].empty += [f"{plate}/{well}" for well in stored["empty_wells"]]
     statistics = _statistics(store, dataset, missing, results, executor)
-    units = {
-        plate: [
-            Unit(plate, embed_wells, (str(dataset.root), works, plate, statistics.get(plate), wells))
-            for wells in _chunks(dataset, plate)
-        ]
-        for plate, todo in missing.items()
-        if (works := tuple(job.work for job in todo))
-    }
-    order = [unit for of_plate in units.values() for unit in of_plate]
-    rows: dict[str, dict[tuple[str, ...], dict[str, Rows]]] = {plate: {} for plate in units}
-    broken: dict[str, list[Failure]] = {plate: [] for plate in units}
-    for done, outcome in enumerate(executor.map(order), start=1):
-        plate, wells = outcome.unit.name, outcome.unit.arguments[-1]
-        if outcome.reason is None:
-            rows[plate][wells] = outcome.value
-        else:
-            what = f"plate {plate}, wells {wells[0]} to {wells[-1]}"
-            broken[plate].append(Failure(what, outcome.reason))
-        tick("features", done, len(order))
-        if len(rows[plate]) + len(broken[plate]) < len(units[plate]):
+    todo = {plate: jobs for plate, jobs in missing.items() if jobs}
+    root = str(dataset.root)
+    units = [
+        Unit(plate, embed_wells, (root, tuple(j.work for j in own), plate, statistics.get(plate), wells))
+        for plate, own in todo.items()
+        for wells in _chunks(dataset, plate)
+    ]
+    found: dict[tuple[str, str], dict[tuple[str, ...], Rows]] = {}
+    for plate, wells, key, rows in _rows(executor, units, tick):
+        found.setdefault((plate, key), {})[wells] = rows
+        if len(found[plate, key]) < len(_chunks(dataset, plate)):
             continue
-        for job in missing[plate]:
-            result = results[job.work.key]
-            result.failures += broken[plate]
-            if not broken[plate]:
-                part = addresses[job.work.key][plate]
-                pieces = [rows[plate][unit.arguments[-1]][job.work.key] for unit in units[plate]]
-                result.failures += _commit(store, dataset, job, part, pieces)
-                if store.has(part.folder):
-                    result.parts[plate] = part
-        rows[plate] = {}
+        pieces = [found[plate, key][wells] for wells in _chunks(dataset, plate)]
+        found[plate, key] = {}
+        job = next(j for j in todo[plate] if j.work.key == key)
+        part = addresses[key][plate]
+        failures, whole = _commit(store, dataset, job, part, pieces)
+        results[key].failures += failures
+        if whole:
+            results[key].parts[plate] = part
+            results[key].empty += [f"{plate}/{well}" for piece in pieces for well in piece.empty]
     return results
+
+
+def _rows(
+    executor: Executor, units: Sequence[Unit], tick: Ticker
+) -> Iterator[tuple[str, tuple[str, ...], str, Rows]]:
+    """Yield plate, wells, entrant key and rows of every unit.
+
+    When the process of a unit dies, each of its entrants is tried alone, so that only the one that kills it
+    is without rows.
+    """
+    again: list[Unit] = []
+    for done, outcome in enumerate(executor.map(units), start=1):
+        tick("features", done, len(units))
+        root, works, plate, statistics, wells = outcome.unit.arguments
+        if outcome.reason is None:
+            for key, rows in outcome.value.items():
+                yield plate, wells, key, rows
+        elif len(works) > 1:
+            again += [Unit(plate, embed_wells, (root, (w,), plate, statistics, wells)) for w in works]
+        else:
+            yield plate, wells, works[0].key, _none(outcome)
+    for outcome in executor.map(again):
+        _, (work,), plate, _, wells = outcome.unit.arguments
+        yield plate, wells, work.key, outcome.value[work.key] if outcome.reason is None else _none(outcome)
+
+
+def _none(outcome: Outcome) -> Rows:
+    *_, plate, _, wells = outcome.unit.arguments
+    what = f"plate {plate}, wells {wells[0]} to {wells[-1]}"
+    return Rows(failures=[Failure(what, outcome.reason or "", passing=True)])
 
 
 def identity(dataset: Dataset) -> str:
@@ -206,8 +229,13 @@ def _statistics(
     return found
 
 
-def _commit(store: Store, dataset: Dataset, job: Job, part: PartKey, pieces: Sequence[Rows]) -> list[Failure]:
-    """Write one plate's part; return its failures. A plate without any row is not written, and says so."""
+def _commit(
+    store: Store, dataset: Dataset, job: Job, part: PartKey, pieces: Sequence[Rows]
+) -> tuple[list[Failure], bool]:
+    """Write one plate's part; return its failures and whether it was written.
+
+    A plate with a failure that may pass, or without any row, is not written.
+    """
     import numpy as np
     import pandas as pd
 
@@ -215,9 +243,11 @@ def _commit(store: Store, dataset: Dataset, job: Job, part: PartKey, pieces: Seq
 
     failures = [failure for piece in pieces for failure in piece.failures]
     values = [row for piece in pieces for row in piece.values]
+    if any(failure.passing for failure in failures):
+        return failures, False
     if not values:
         none = Failure(f"plate {part.plate}", f"{job.name} has no row for any well")
-        return [*failures, none]
+        return [*failures, none], False
     wells = pd.DataFrame(
         {
             "Metadata_Plate": part.plate,
@@ -244,4 +274,4 @@ def _commit(store: Store, dataset: Dataset, job: Job, part: PartKey, pieces: Seq
         ),
     }
     write_part(store, part, wells, np.stack(values), pieces[0].columns, extra)
-    return failures
+    return failures, True

@@ -11,15 +11,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import entries, featurize, runs, weights
+from bench import featurize, weights
+from bench.datasets.importing import addressed
 from bench.embed import Work
-from bench.entrants import Entrant, feature_document, known, resolve
-from bench.session import DEMO, FLOOR, dataset_path, training
+from bench.entrants import Entrant, Spec, feature_document, resolve
+from bench.session import Features, Session, training
 from bench.settings import Settings
+from bench.start import DEMO, check_names, dataset_path, pose
 from bench.store import Store, digest
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset
+    from bench.store import PartKey
 
 REFERENCE = "the demo on 2 cores"
 REFERENCE_PLATE = 20.0
@@ -72,6 +75,7 @@ def forecast(settings: Settings) -> Forecast:
     """Return what ``bench run`` with these settings would find and do."""
     from bench.datasets import load
 
+    check_names(settings)
     found = Forecast()
     path = dataset_path(settings.dataset) or DEMO
     if path == DEMO and not (DEMO / "dataset.toml").exists():
@@ -80,86 +84,96 @@ def forecast(settings: Settings) -> Forecast:
     dataset = load(path)
     entrants, _ = resolve(settings, dataset)
     store = Store(Path(settings.store), create=False) if Path(settings.store).exists() else None
-    ready = []
+    known_features: dict[str, Features] = {}
     for entrant in entrants:
-        steps = _entrant(store, dataset, entrant, settings)
-        found.steps += steps
-        ready += [] if any(step.missing for step in steps) else [entrant]
-    found.steps.append(_runs(store, dataset, entrants, ready, settings))
+        lines, features = _entrant(store, dataset, entrant, settings)
+        found.steps += lines
+        if features is not None:
+            known_features[entrant.label] = features
+    found.steps.append(_runs(store, dataset, entrants, known_features, settings))
     return found
 
 
-def _entrant(store: Store | None, dataset: Dataset, entrant: Entrant, settings: Settings) -> list[Line]:
-    """Return the steps of one entrant: its fit if it is trainable, then its features."""
+def _entrant(
+    store: Store | None, dataset: Dataset, entrant: Entrant, settings: Settings
+) -> tuple[list[Line], Features | None]:
+    """Return the steps of one entrant, its fit and its features, and the features if all are stored."""
     plates = featurize.plates(dataset)
-    if entrant.spec is None:
-        return [Line(f"{entrant.label}: profiles", 0, 1, 1.0, "reading a table")]
     if entrant.fit_scope == "inductive":
-        return [
-            Line(f"{entrant.label}: fit", 0, 1, float("nan"), "", "once per outer fold of the first repeat")
-        ]
-    featurizer = entrant.spec.build()
+        note = "once per outer fold of the first repeat"
+        return [Line(f"{entrant.label}: fit and features", 0, 1, math.nan, "", note)], None
+    if store is None:
+        addresses: list[PartKey] = []
+        fit, unknown = None, len(plates)
+    elif entrant.spec is None:
+        table = next(t for t in dataset.features if t.name == entrant.name)
+        addresses, fit, unknown = list(addressed(dataset, table).parts.values()), None, 0
+    else:
+        addresses, fit, unknown = _addresses(store, dataset, entrant.spec, settings)
+    note = "the images' content is not known yet" if unknown and entrant.reads_images else ""
     lines: list[Line] = []
-    trained: str | None = None
-    unknown, there = len(plates), 0
-    if store is not None:
-        with featurize.content_hashes(store, read=False) as content_hash:
-            if featurizer.trainable:
-                whole = training(dataset, settings)
-                document = weights.document(dataset, entrant.spec, featurizer, whole, content_hash)
-                trained = weights.folder(digest(document))
-            document = feature_document(entrant.spec, featurizer, dataset, trained, None)
-            work = Work(digest(document), entrant.spec)
-            job = featurize.Job(entrant.name, work, document, tuple(featurizer.card.needs))
-            parts = featurize.plan(dataset, [job], content_hash)[work.key]
-            unknown = content_hash.unknown
-            there = sum(store.has(part.folder) for part in parts.values())
-    note = "the images' content is not known yet" if unknown else ""
-    if featurizer.trainable:
-        stored = trained is not None and store is not None and store.has(trained)
+    if entrant.trainable:
+        stored = store is not None and fit is not None and store.has(fit)
         seconds, basis = _recorded(store, "weights", entrant.name) or (REFERENCE_FIT, REFERENCE)
         left = 0.0 if stored else seconds
         lines.append(Line(f"{entrant.label}: fit", int(stored), int(not stored), left, basis, note))
-    reads = bool({"pixels", "objects"} & set(featurizer.card.needs))
-    guess = REFERENCE_PLATE if reads else REFERENCE_LAYOUT
+    guess = REFERENCE_PLATE if entrant.reads_images else REFERENCE_LAYOUT
     each, basis = _recorded(store, "features", entrant.name) or (guess, REFERENCE)
-    missing = len(plates) - there
+    there = [part for part in addresses if store is not None and store.has(part.folder)]
+    missing = max(len(plates), len(addresses)) - len(there)
     left = missing * each / max(1, settings.processes)
-    lines.append(Line(f"{entrant.label}: features", there, missing, left, basis, note))
-    return lines
+    lines.append(Line(f"{entrant.label}: features", len(there), missing, left, basis, note))
+    if missing:
+        return lines, None
+    parts = tuple(sorted(there, key=lambda part: part.plate))
+    return lines, Features(parts[0].key, {None: parts}, [fit] if fit else [])
+
+
+def _addresses(
+    store: Store, dataset: Dataset, spec: Spec, settings: Settings
+) -> tuple[list[PartKey], str | None, int]:
+    """Return the parts of a featurizer, the folder of its weights, and how many images were never hashed."""
+    featurizer = spec.build()
+    fit: str | None = None
+    with featurize.content_hashes(store, read=False) as content_hash:
+        if featurizer.trainable:
+            whole = training(dataset, settings)
+            fit = weights.folder(digest(weights.document(dataset, spec, featurizer, whole, content_hash)))
+        document = feature_document(spec, featurizer, dataset, fit, None)
+        work = Work(digest(document), spec)
+        job = featurize.Job(spec.name, work, document, tuple(featurizer.card.needs))
+        parts = featurize.plan(dataset, [job], content_hash)[work.key]
+        return list(parts.values()), fit, content_hash.unknown
 
 
 def _runs(
-    store: Store | None, dataset: Dataset, entrants: list[Entrant], ready: list[Entrant], settings: Settings
+    store: Store | None,
+    dataset: Dataset,
+    entrants: list[Entrant],
+    features: dict[str, Features],
+    settings: Settings,
 ) -> Line:
-    """Return the step of all runs: each entrant with each head on each layer, permuted too, and the floor.
+    """Return the step of all runs: floor, each entrant with each head on each layer, permuted labels.
 
-    A run counts as stored only if its features (of a ``ready`` entrant) are too; else it will be done again.
+    Runs of entrants whose features are not stored are still to do.
     """
-    layers = [
-        layer.name + board
-        for task in (known(settings.plugins).get("tasks", name) for name in settings.tasks)
-        for layer in dataset.layers
-        if layer.kind in task.layer_kinds and (not settings.layers or layer.name in settings.layers)
-        for board in task.boards
-    ]
-    count = (len(_labels(entrants)) * max(1, len(settings.heads)) + 1) * len(layers)
-    countable = [*_labels(ready), FLOOR.label]
+    from tasks.protocol import load as load_protocol
+
+    protocol = load_protocol(settings.protocol)
+    posed, _ = pose(settings, dataset, None, protocol)
+    each_head = sum(2 if entrant.role == "entrant" else 1 for entrant in entrants)
+    count = (each_head * max(1, len(settings.heads)) + 1) * len(posed)
     done = 0
     if store is not None:
-        for run in entries.choose(store, {"dataset": dataset.name, "protocol": settings.protocol}):
-            record = runs.load_record(store, run)
-            same = record["dataset"]["version"] == dataset.version and record["layer"] in layers
-            done += same and record["label"] in countable
+        session = Session(settings, dataset, store, protocol, entrants, lambda *_: None)
+        for task, problem in posed:
+            own = {(label, problem.key): found for label, found in features.items()}
+            specs = session.specs(task, problem, own, lambda *_: [])
+            done += sum(store.has(f"runs/run={spec.run}") for spec, _ in specs)
     each, basis = _recorded(store, "runs", "") or (REFERENCE_RUN, REFERENCE)
-    missing = max(0, count - done)
-    left = missing * each / max(1, settings.processes)
-    return Line("runs", min(done, count), missing, left, basis, f"on {', '.join(layers) or 'no layer'}")
-
-
-def _labels(entrants: list[Entrant]) -> list[str]:
-    permuted = [f"{e.label}, permuted labels" for e in entrants if e.role == "entrant"]
-    return [*(e.label for e in entrants), *permuted]
+    left = (count - done) * each / max(1, settings.processes)
+    layers = ", ".join(dict.fromkeys(problem.data.layer for _, problem in posed))
+    return Line("runs", done, count - done, left, basis, f"on {layers}")
 
 
 def _recorded(store: Store | None, family: str, name: str) -> tuple[float, str] | None:

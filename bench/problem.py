@@ -39,8 +39,13 @@ def folder(key: str) -> str:
     return f"folds/key={key}"
 
 
-def make(store: Store, dataset: Dataset, layer: Layer, task: Task, protocol: Protocol) -> list[Problem]:
-    """Join the layer to the dataset's wells, draw the folds of every board of the task, and commit them."""
+def make(
+    store: Store | None, dataset: Dataset, layer: Layer, task: Task, protocol: Protocol
+) -> list[Problem]:
+    """Join the layer to the dataset's wells, draw the folds of every board of the task, and commit them.
+
+    Without a store nothing is committed, for a dry run.
+    """
     from bench.datasets import join_with_report
 
     joined, report = join_with_report(dataset, layer, dataset.wells)
@@ -49,7 +54,12 @@ def make(store: Store, dataset: Dataset, layer: Layer, task: Task, protocol: Pro
 
 
 def _commit(
-    store: Store, dataset: Dataset, data: TaskData, task: Task, protocol: Protocol, facts: Mapping[str, Any]
+    store: Store | None,
+    dataset: Dataset,
+    data: TaskData,
+    task: Task,
+    protocol: Protocol,
+    facts: Mapping[str, Any],
 ) -> Problem:
     from bench.featurize import identity
     from bench.store import code_digest, digest
@@ -72,7 +82,8 @@ def _commit(
         save(into, data, folds)
 
     manifest = {"key_document": document, **facts, "provenance": provenance()}
-    store.commit(folder(key), write, manifest)
+    if store is not None:
+        store.commit(folder(key), write, manifest)
     return Problem(key, data, folds, folds_hash)
 
 
@@ -109,7 +120,7 @@ def load(store: Store, key: str) -> Problem:
     from tasks.base import TaskData
 
     path = store.path(folder(key))
-    settings = json.loads((path / "settings.json").read_text(encoding="utf-8"))
+    settings = json.loads(store.read_bytes(folder(key), "settings.json"))
     units, wells = read_table(path / "units.parquet"), read_table(path / "wells.parquet")
     links, folds = read_table(path / "members.parquet"), read_table(path / "folds.parquet")
     _, values = read_matrix(path / "measured.parquet")

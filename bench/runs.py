@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import problem as problems
+from bench.embed import Failure
 from bench.entrants import known
 from bench.errors import StoreError
 from bench.execute import Executor, Unit
@@ -66,6 +67,10 @@ class Finished:
     failures: list[tuple[str, str]] = field(default_factory=list)
 
 
+ALIGNMENT = 1
+"""Version of :func:`aligned`; raised when it gives other rows."""
+
+
 def fold_folder(run: str, repeat: int, fold: int) -> str:
     """Return where the predictions of one outer fold stand."""
     return f"predictions/run={run}/repeat={repeat}/fold={fold}"
@@ -92,8 +97,13 @@ def execute(
             finished[run].failures.append((f"repeat {repeat}, fold {fold}", outcome.reason))
         tick("scoring", done, len(units))
     for spec, facts in todo:
-        if not finished[spec.run].failures:
+        if finished[spec.run].failures:
+            continue
+        try:
             finished[spec.run].record = _record(store, spec, facts)
+        except Exception as error:  # noqa: BLE001  # one run that cannot be scored leaves the others alone
+            failure = Failure.of("scoring", error)
+            finished[spec.run].failures.append((failure.what, failure.reason))
     return finished
 
 
@@ -250,8 +260,7 @@ def load_record(store: Store, run: str) -> dict[str, Any]:
         raise StoreError(
             f"{store.root}: {what} whose identifier begins with {run!r}; `bench store ls runs` lists them"
         )
-    path = store.path(known_runs[matches[0]]) / "record.json"
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    record: dict[str, Any] = json.loads(store.read_bytes(known_runs[matches[0]], "record.json"))
     return record
 
 

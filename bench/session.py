@@ -6,14 +6,12 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import featurize, runs, weights
 from bench import problem as problems
 from bench.embed import Failure, Work
-from bench.entrants import Entrant, feature_document, known, resolve
-from bench.errors import BenchError
+from bench.entrants import Entrant, feature_document, frame_digest, known
 from bench.execute import Executor
 from bench.featurize import Job
 from bench.runs import RunSpec
@@ -29,16 +27,16 @@ if TYPE_CHECKING:
     from tasks.protocol import Protocol
 
 Fold = tuple[int, int]
-DEMO = Path("wellbench-demo")
 FLOOR = Entrant("mean", "training mean", "floor", "pretrained", "default")
 
 
 @dataclass(slots=True)
 class Report:
-    """What a session did: the runs asked for in order, and what failed."""
+    """What a session did: the runs asked for in order, what failed, and wells without a row by label."""
 
     runs: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    empty: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -86,7 +84,7 @@ class Session:
             features = self._features(executor, posed)
             todo: list[tuple[RunSpec, Mapping[str, Any]]] = []
             for task, problem in posed:
-                todo += self._runs_of(task, problem, features)
+                todo += self.specs(task, problem, features, self._audit)
             finished = runs.execute(self.store, todo, executor, self.tick)
         for spec, facts in todo:
             done = finished[spec.run]
@@ -102,8 +100,7 @@ class Session:
         shared: list[tuple[Entrant, Job, str | None]] = []
         for entrant in self.entrants:
             if entrant.spec is None:
-                own = self._profiles(entrant)
-                found |= {(entrant.label, problem.key): own for _, problem in posed}
+                self._attempt(entrant, functools.partial(self._profiles, entrant, posed, found))
             elif entrant.fit_scope == "inductive":
                 for _, problem in posed:
                     self._attempt(
@@ -114,7 +111,7 @@ class Session:
         results = featurize.ensure(self.store, self.dataset, [j for _, j, _ in shared], executor, self.tick)
         for entrant, job, trained in shared:
             result = results[job.work.key]
-            self._report(entrant, result.failures)
+            self._report(entrant, result)
             if not result.parts:
                 continue
             own = Features(job.work.key, {None: _ordered(result.parts)}, [trained] if trained else [])
@@ -124,25 +121,33 @@ class Session:
     def _share(self, entrant: Entrant, shared: list[tuple[Entrant, Job, str | None]]) -> None:
         shared.append((entrant, *self._job(entrant, None)))
 
-    def _profiles(self, entrant: Entrant) -> Features:
+    def _profiles(
+        self,
+        entrant: Entrant,
+        posed: Sequence[tuple[str, Problem]],
+        found: dict[tuple[str, str], Features],
+    ) -> None:
         """Bring a table of ready-made profiles into the store, if it is not there."""
         from bench.datasets.importing import store_profiles
 
         table = next(t for t in self.dataset.features if t.name == entrant.name)
         parts = store_profiles(self.store, self.dataset, table).parts
-        return Features(next(iter(parts.values())).key, {None: _ordered(parts)})
+        own = Features(next(iter(parts.values())).key, {None: _ordered(parts)})
+        found |= {(entrant.label, problem.key): own for _, problem in posed}
 
     def _attempt(self, entrant: Entrant, work: Callable[[], None]) -> None:
         """Do ``work``; an entrant that raises is out, with its reason, and the others go on."""
         try:
             work()
-        except (BenchError, ValueError) as error:
-            self.report.failures.append(Failure(entrant.label, str(error)))
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; it is recorded
-            self.report.failures.append(Failure(entrant.label, f"{type(error).__name__}: {error}"))
+            self.report.failures.append(Failure.of(entrant.label, error))
 
-    def _report(self, entrant: Entrant, failures: Sequence[Failure]) -> None:
-        self.report.failures += [Failure(f"{entrant.label}, {f.what}", f.reason) for f in failures]
+    def _report(self, entrant: Entrant, result: featurize.Result) -> None:
+        self.report.failures += [
+            Failure(f"{entrant.label}, {f.what}", f.reason, f.passing) for f in result.failures
+        ]
+        if result.empty:
+            self.report.empty[entrant.label] = sorted(result.empty)
 
     def _job(self, entrant: Entrant, fitting: weights.Training | None) -> tuple[Job, str | None]:
         """Fit the entrant if it is trainable; return the job that embeds with it, and its weights' folder."""
@@ -175,28 +180,36 @@ class Session:
                 "problem": problem.key,
                 "repeat": repeat,
                 "fold": fold,
-                "table": digest(table.to_dict("list")),
+                "table": frame_digest(table),
             }
             job, trained = self._job(entrant, training(self.dataset, self.settings, table, name))
             result = featurize.ensure(self.store, self.dataset, [job], executor, self.tick)[job.work.key]
-            self._report(entrant, result.failures)
+            self._report(entrant, result)
             own.parts[repeat, fold] = _ordered(result.parts)
             own.weights += [trained] if trained else []
             keys.append(job.work.key)
         own.key = digest(keys)
         found[entrant.label, problem.key] = own
 
-    def _runs_of(
-        self, task: str, problem: Problem, features: Mapping[tuple[str, str], Features]
+    def specs(
+        self,
+        task: str,
+        problem: Problem,
+        features: Mapping[tuple[str, str], Features],
+        audit: Callable[[Problem, Entrant, Features], list[dict[str, Any]]],
     ) -> list[tuple[RunSpec, Mapping[str, Any]]]:
-        """Return the runs of one problem: floor, then every entrant with every head, then permuted labels."""
+        """Return the runs of one problem: floor, then every entrant with every head, then permuted labels.
+
+        ``features`` holds the entrants that have any, by label and problem key; ``audit`` gives the findings
+        that stand in an entrant's record.
+        """
         heads = self.settings.heads or (self._task(task).default_head,)
         todo = [self._spec(task, problem, FLOOR, "mean", None, None)]
         for entrant in self.entrants:
             own = features.get((entrant.label, problem.key))
             if own is None:
                 continue
-            warnings = self._audit(problem, entrant, own)
+            warnings = audit(problem, entrant, own)
             for head in heads:
                 todo.append(self._spec(task, problem, entrant, head, own, None, warnings))
                 if entrant.role == "entrant":
@@ -264,6 +277,7 @@ class Session:
         warnings: Sequence[Mapping[str, Any]] = (),
     ) -> tuple[RunSpec, Mapping[str, Any]]:
         from bench.store import code_digest, digest
+        from tasks import evaluate
 
         folds = _folds(problem, first_repeat_only=entrant.fit_scope == "inductive")
         head_class = known(self.settings.plugins).get("heads", head)
@@ -274,6 +288,7 @@ class Session:
             "problem": problem.key,
             "task": {"name": task, "code": code_digest(self._task(task))},
             "head": {"name": head, "version": head_class.version, "code": code_digest(head_class)},
+            "evaluation": {"code": code_digest(evaluate), "alignment": runs.ALIGNMENT},
             "protocol": self.protocol.hash,
             "features": None
             if own is None
@@ -335,39 +350,6 @@ def training(
     return weights.Training(wells, seen, fold, settings.seed, settings.threads, settings.device)
 
 
-def pose(
-    settings: Settings, dataset: Dataset, store: Store, protocol: Protocol
-) -> tuple[list[tuple[str, Problem]], list[Failure]]:
-    """Join every layer that a task takes to the wells and draw its folds.
-
-    A layer that cannot be scored is a failure; when none can be, the first one's reason is raised.
-    """
-    posed: list[tuple[str, Problem]] = []
-    failures: list[Failure] = []
-    first: Exception | None = None
-    for name in settings.tasks:
-        task = known(settings.plugins).get("tasks", name)()
-        chosen = [dataset.layer(layer) for layer in settings.layers]
-        for layer in chosen or dataset.layers:
-            if layer.kind not in task.layer_kinds:
-                continue
-            try:
-                made = problems.make(store, dataset, layer, task, protocol)
-                posed += [(name, problem) for problem in made]
-            except (BenchError, ValueError) as error:
-                first = first or error
-                failures.append(Failure(f"{name} on layer {layer.name}", str(error)))
-    if not posed:
-        if first is not None:
-            raise first
-        kinds = ", ".join(sorted({layer.kind for layer in dataset.layers})) or "none"
-        raise BenchError(
-            f"dataset {dataset.name!r} has no readout layer for {', '.join(settings.tasks)} "
-            f"(its layers are of kind: {kinds}); `bench dataset show` lists them"
-        )
-    return posed, failures
-
-
 def _folds(problem: Problem, *, first_repeat_only: bool) -> list[Fold]:
     pairs = problem.folds[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"])
     return [
@@ -379,53 +361,3 @@ def _folds(problem: Problem, *, first_repeat_only: bool) -> list[Fold]:
 
 def _ordered(parts: Mapping[str, PartKey]) -> tuple[PartKey, ...]:
     return tuple(parts[plate] for plate in sorted(parts))
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A finished session: where its runs stand, what it did and which controls could not run."""
-
-    dataset: Dataset
-    store: Store
-    report: Report
-    unavailable: dict[str, str]
-
-
-def start(settings: Settings, tick: Ticker) -> Done:
-    """Open what the settings name, make the demo if they name no dataset, and run."""
-    from bench.store import Store
-    from tasks.protocol import load as load_protocol
-
-    protocol = load_protocol(settings.protocol)
-    dataset = open_dataset(settings.dataset, tick)
-    entrants, unavailable = resolve(settings, dataset)
-    registry = known(settings.plugins)
-    for name in settings.tasks:
-        registry.get("tasks", name)
-    for name in settings.heads:
-        registry.get("heads", name)
-    store = Store(Path(settings.store))
-    posed, failures = pose(settings, dataset, store, protocol)
-    session = Session(settings, dataset, store, protocol, entrants, tick)
-    session.report.failures += failures
-    return Done(dataset, store, session.run(posed), unavailable)
-
-
-def dataset_path(named: str) -> Path | None:
-    """Return the dataset's path: the one named, else ``./dataset.toml``; None means the demo screen."""
-    if named:
-        return Path(named)
-    here = Path("dataset.toml")
-    return here if here.exists() else None
-
-
-def open_dataset(named: str, tick: Ticker) -> Dataset:
-    """Load the dataset; without one, make the demo screen in ``wellbench-demo`` here and load that."""
-    from bench.datasets import load
-
-    path = dataset_path(named)
-    if path is None:
-        from bench.demo import make
-
-        path = make(DEMO, report=tick)
-    return load(path)

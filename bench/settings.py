@@ -69,6 +69,11 @@ class Settings:
     device: str = "cpu"
     plugins: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, least in (("processes", 0), ("threads", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+
     def toml(self) -> str:
         """Return the settings as a TOML file that gives them back."""
         flat = {k: v for k, v in dataclasses.asdict(self).items() if k != "overrides"}

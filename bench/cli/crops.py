@@ -34,7 +34,7 @@ def make(
     """Cut the crops of every plate into the store; what is there already is left as it is."""
     from bench.crops import CropCache, CropConfig, ensure
     from bench.execute import Executor
-    from bench.session import open_dataset
+    from bench.start import open_dataset
     from bench.store import Store
 
     config = CropConfig(size, scale, mask, background, border)  # type: ignore[arg-type]

@@ -85,7 +85,7 @@ def show(folder: Folder = None, dataset: Option = None, as_json: Json = False) -
 
 def _open(folder: Path | None, dataset: Path | None) -> Dataset:
     """Load the dataset that is named, else the one here, else the demo, and say so if it is the demo."""
-    from bench.session import DEMO, dataset_path, open_dataset
+    from bench.start import DEMO, dataset_path, open_dataset
 
     named = str(folder or dataset or "")
     if dataset_path(named) is None:

@@ -31,6 +31,7 @@ def leaderboard(
     protocol: Annotated[str | None, typer.Option("--protocol")] = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = "terminal",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File instead of standard output.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Older runs of the same name and head too.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
     """Print the boards of the runs in a store."""
@@ -46,6 +47,10 @@ def leaderboard(
         raise BenchError(
             f"{opened.root} has no finished run{f' with {given}' if given else ''}; `bench run` makes them"
         )
+    current = chosen if all_ else entries.newest(opened, chosen)
+    if len(current) < len(chosen):
+        ui.err().print(f"Older runs left out: {len(chosen) - len(current)}; --all shows them.", markup=False)
+    chosen = current
     with ui.progress(quiet=out is None and format_ != "terminal") as tick:
         loaded = []
         for done, identifier in enumerate(chosen, start=1):
@@ -112,23 +117,31 @@ def verify(
 ) -> None:
     """Recompute a run's scores from its stored predictions.
 
-    Checks every checksum, computes scores and summands anew and compares them bit by bit.
+    Checks the checksums of its predictions, scores and record, computes scores and summands anew and compares
+    them bit by bit. The features behind the predictions are checked by `bench store verify`.
     """
     from bench import entries
     from bench.store import Store
 
     opened = Store(Path(store), create=False)
     chosen = entries.run_identifiers(opened) if run == "all" else [run]
-    verified = []
+    if not chosen:
+        raise BenchError(f"{opened.root} has no finished run; `bench run` makes them")
+    verified, wrong = [], []
     with ui.progress(quiet=json_) as tick:
         for done, identifier in enumerate(chosen, start=1):
-            verified.append(entries.verify(opened, identifier, tuple(plugin or ())))
+            try:
+                verified.append(entries.verify(opened, identifier, tuple(plugin or ())))
+            except BenchError as error:
+                wrong.append(error)
             tick("verifying", done, len(chosen))
     if json_:
         ui.emit(verified)
-        return
-    for one in verified:
+    for one in [] if json_ else verified:
         ui.print_text(
             "{run}  {label}: {readouts} readouts × {perturbations} perturbations over {folds} folds "
             "recomputed from predictions, every number equal\n".format(**one)
         )
+    if wrong:
+        more = f" (and {len(wrong) - 1} more runs)" if len(wrong) > 1 else ""
+        raise BenchError(f"{wrong[0]}{more}")

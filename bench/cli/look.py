@@ -31,7 +31,7 @@ def look(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Draw a plate (contact sheet, or heat map of a column) or a well (sites, channels, masks) as PNG."""
-    from bench.session import open_dataset
+    from bench.start import open_dataset
 
     with ui.progress(quiet=as_json) as tick:
         screen = open_dataset(dataset, tick)

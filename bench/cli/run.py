@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +11,11 @@ from bench.cli import ui
 from bench.errors import UsageError
 from bench.settings import Settings, parse_overrides, resolve
 
+if TYPE_CHECKING:
+    from bench.start import Done
+
 PARTIAL = 3
-SHOWN_FAILURES = 10
+SHOWN = 10
 DEMO_BANNER = (
     "No --dataset and no dataset.toml here: this is the demo screen, simulated images and readouts "
     "in ./wellbench-demo."
@@ -28,39 +31,43 @@ def run(
         typer.Option("--featurizer", "-f", help="NAME or NAME:PRESET, or a table of profiles; repeatable."),
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="Repeatable. [default: regression]")
+        list[str] | None, typer.Option("--task", "-t", help="Repeatable. \\[default: regression]")
     ] = None,
     head: Annotated[
-        list[str] | None, typer.Option("--head", help="Repeatable. [default: the task's]")
+        list[str] | None, typer.Option("--head", help="Repeatable. \\[default: the task's]")
     ] = None,
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", help="Readout layers; repeatable. [default: all]")
+        list[str] | None, typer.Option("--layer", help="Readout layers; repeatable. \\[default: all]")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Folder. [default: ./dataset.toml, else the demo]")
+        str | None, typer.Option("--dataset", "-d", help="Folder. \\[default: ./dataset.toml, else the demo]")
     ] = None,
     store: Annotated[
-        str | None, typer.Option("--store", help="Folder. [default: $WELLBENCH_STORE, else wellbench-store]")
+        str | None,
+        typer.Option("--store", help="Folder. \\[default: $WELLBENCH_STORE, else wellbench-store]"),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="Name or TOML file. [default: nested-cv]")
+        str | None, typer.Option("--protocol", help="Name or TOML file. \\[default: nested-cv]")
     ] = None,
     controls: Annotated[
-        str | None, typer.Option("--controls", help="all, none, or names separated by commas. [default: all]")
+        str | None,
+        typer.Option("--controls", help="all, none, or names separated by commas. \\[default: all]"),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="NAME.KEY=VALUE, a featurizer's setting; repeatable.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Of training and permutations. [default: 0]")
+        int | None, typer.Option("--seed", min=0, help="Of training and permutations. \\[default: 0]")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option("--processes", "-j", min=0, help="[default: all cores]")
+        int | None, typer.Option("--processes", "-j", min=0, help="\\[default: all cores]")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of training. [default: all cores]")
+        int | None, typer.Option("--threads", min=1, help="Of training. \\[default: all cores]")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1. [default: cpu]")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1. \\[default: cpu]")
+    ] = None,
     plugin: Annotated[
         list[str] | None, typer.Option("--plugin", help="A Python file with entrants; repeatable.")
     ] = None,
@@ -109,7 +116,7 @@ def _execute(settings: Settings, *, json_: bool) -> int:
     """Run, print boards and what went wrong; return the exit status."""
     from bench.cli.leaderboard import show_terminal
     from bench.entries import load_entry
-    from bench.session import dataset_path, start
+    from bench.start import dataset_path, start
     from leaderboard import Leaderboard
     from leaderboard.render.data import document
 
@@ -118,7 +125,6 @@ def _execute(settings: Settings, *, json_: bool) -> int:
     with ui.progress(quiet=json_) as tick:
         done = start(settings, tick)
         boards = Leaderboard([load_entry(done.store, run) for run in done.report.runs]).boards
-    failures = [{"what": f.what, "reason": f.reason} for f in done.report.failures]
     if json_:
         ui.emit(
             {
@@ -126,23 +132,36 @@ def _execute(settings: Settings, *, json_: bool) -> int:
                 "store": str(done.store.root),
                 "runs": done.report.runs,
                 "unavailable": done.unavailable,
-                "failures": failures,
+                "empty_wells": done.report.empty,
+                "failures": [{"what": f.what, "reason": f.reason} for f in done.report.failures],
                 "boards": [document(board) for board in boards],
             }
         )
-        return PARTIAL if failures else 0
-    show_terminal(boards)
-    ui.out().print(f"\nStored in {done.store.root}. Recompute any number: bench verify RUN", markup=False)
-    err = ui.err()
-    for name, reason in done.unavailable.items():
-        err.print(f"Control {name} is not available: {reason}.", markup=False)
-    if failures:
-        err.print(f"Done in part: {len(failures)} things could not be computed.", style="bold", markup=False)
-        for failure in failures[:SHOWN_FAILURES]:
-            err.print(f"  {failure['what']}: {failure['reason']}", markup=False)
-        if len(failures) > SHOWN_FAILURES:
-            err.print(f"  and {len(failures) - SHOWN_FAILURES} more; --json lists all", markup=False)
-    return PARTIAL if failures else 0
+    else:
+        show_terminal(boards)
+        ui.out().print(f"\nStored in {done.store.root}. Recompute scores: bench verify RUN", markup=False)
+        for line in _remarks(done):
+            ui.err().print(line, markup=False)
+    return PARTIAL if done.report.failures else 0
+
+
+def _remarks(done: Done) -> list[str]:
+    """Return what went wrong or is missing, equal reasons once."""
+    lines = [f"Control {name} is not available: {reason}." for name, reason in done.unavailable.items()]
+    for label, wells in done.report.empty.items():
+        named = ", ".join(wells[:SHOWN]) + (" …" if len(wells) > SHOWN else "")
+        lines.append(f"{label} has no row for {len(wells)} well{'s' * (len(wells) > 1)}: {named}")
+    reasons: dict[str, list[str]] = {}
+    for failure in done.report.failures:
+        reasons.setdefault(failure.reason, []).append(failure.what)
+    if reasons:
+        lines.append("Done in part. What could not be computed:")
+    for reason, what in list(reasons.items())[:SHOWN]:
+        more = f" and {len(what) - 1} more" if len(what) > 1 else ""
+        lines.append(f"  {what[0]}{more}: {reason}")
+    if len(reasons) > SHOWN:
+        lines.append(f"  and {len(reasons) - SHOWN} further reasons; --json lists all")
+    return lines
 
 
 def _dry_run(settings: Settings, *, json_: bool) -> int:

@@ -29,6 +29,36 @@ class Imported:
     written: int
 
 
+@dataclass(frozen=True, eq=False)
+class Addressed:
+    """Profiles as read, the document behind their key, and where each plate stands in the store."""
+
+    profiles: Profiles
+    document: Mapping[str, Any]
+    parts: Mapping[str, PartKey]
+
+
+def addressed(dataset: Dataset, table: ProfileTable) -> Addressed:
+    """Read a profile table and say where it stands in a store; nothing is written."""
+    from bench.featurize import identity
+    from bench.store import PartKey
+    from bench.store.keys import digest
+
+    profiles = read_table(table, dataset.perturbation)
+    document = {
+        "kind": "profiles",
+        "schema": 1,
+        "name": table.name,
+        "content": profiles.digest,
+        "nonfinite": table.nonfinite,
+        "dropped": dict(profiles.dropped),
+    }
+    key = digest(document)
+    plates = sorted(set(profiles.wells[PLATE]), key=natural)
+    parts = {plate: PartKey(identity(dataset), table.name, key, plate) for plate in plates}
+    return Addressed(profiles, document, parts)
+
+
 def store_profiles(store: Store, dataset: Dataset, table: ProfileTable) -> Imported:
     """Commit a dataset's profile table to the store; what is there already is left alone.
 
@@ -40,12 +70,11 @@ def store_profiles(store: Store, dataset: Dataset, table: ProfileTable) -> Impor
     DatasetError
         When the table is wrong, or none of its wells is in the dataset's wells table.
     """
-    from bench.featurize import identity
     from bench.provenance import provenance
-    from bench.store import PartKey, write_part
-    from bench.store.keys import digest
+    from bench.store import write_part
 
-    profiles = read_table(table, dataset.perturbation)
+    found = addressed(dataset, table)
+    profiles = found.profiles
     ours = set(zip(dataset.wells[PLATE], dataset.wells[WELL], strict=True))
     if not ours & set(zip(profiles.wells[PLATE], profiles.wells[WELL], strict=True)):
         plate, well = profiles.wells[[PLATE, WELL]].iloc[0]
@@ -54,24 +83,13 @@ def store_profiles(store: Store, dataset: Dataset, table: ProfileTable) -> Impor
             f"{table.table}: none of its wells is in the wells table of dataset {dataset.name!r} "
             f"(profiles start with {plate}/{well}, wells with {there}); make plate and well agree"
         )
-    document = {
-        "kind": "profiles",
-        "schema": 1,
-        "name": table.name,
-        "content": profiles.digest,
-        "nonfinite": table.nonfinite,
-        "dropped": dict(profiles.dropped),
-    }
-    key = digest(document)
-    parts, written = {}, 0
-    for plate in sorted(set(profiles.wells[PLATE]), key=natural):
+    written = 0
+    for plate, part in found.parts.items():
         rows = np.flatnonzero((profiles.wells[PLATE] == plate).to_numpy())
-        part = PartKey(identity(dataset), table.name, key, plate)
-        extra = {"key_document": document, "provenance": provenance(table=Path(table.table).name)}
+        extra = {"key_document": found.document, "provenance": provenance(table=Path(table.table).name)}
         wells = profiles.wells.iloc[rows].reset_index(drop=True)
         written += write_part(store, part, wells, profiles.X[rows], profiles.columns, extra)
-        parts[plate] = part
-    return Imported(parts, profiles, written)
+    return Imported(found.parts, profiles, written)
 
 
 def import_profiles(

@@ -144,6 +144,23 @@ class Store:
             raise StoreError(msg)
         return self.root / folder
 
+    def read_bytes(self, folder: str, name: str) -> bytes:
+        """Return the content of a small file of a committed folder, checked against its manifest.
+
+        Raises
+        ------
+        StoreError
+            When the folder is not committed, or the file is absent, unreadable or not what was committed.
+        """
+        path = self.path(folder) / name
+        entry = self.manifest(folder)["files"].get(name)
+        with disk(path, "read"):
+            content = path.read_bytes()
+        if entry is None or hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            msg = f"{path} is damaged: restore it from a backup, or delete its folder and run again"
+            raise StoreError(msg)
+        return content
+
     def manifest(self, folder: str) -> dict[str, Any]:
         """Return the manifest of a committed folder, its ``provenance`` included.
 

@@ -199,8 +199,8 @@ def test_names_with_markup_quotes_spaces_and_letters_go_through(
         (("run", "-f", "maee"), 2, "did you mean 'mae'"),
         (("run",), 2, "name at least one entrant"),
         (("run", "-f", "intensity", "--task", "regresion"), 2, "did you mean 'regression'"),
-        (("run", "-f", "intensity", "--layer", "lipids"), 1, "no readout layer 'lipids'"),
-        (("run", "-f", "intensity", "--protocol", "nested"), 1, "nested-cv"),
+        (("run", "-f", "intensity", "--layer", "lipids"), 2, "no readout layer 'lipids'"),
+        (("run", "-f", "intensity", "--protocol", "nested"), 2, "did you mean 'nested-cv'"),
         (("run", "-f", "intensity", "--set", "mae.steps=2"), 2, "do not take part"),
         (("run", "-f", "intensity", "--set", "intensity"), 2, "NAME.KEY=VALUE"),
         (("run", "-f", "intensity", "--dataset", "nowhere"), 1, "nowhere"),
@@ -215,3 +215,150 @@ def test_a_wrong_command_is_told_in_one_sentence(
     done = bench(*words, *own, cwd=tmp_path)
     assert done.returncode == status, done.stderr
     assert said in one_sentence(done.stderr)
+
+
+BAD_PLUGINS = """
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from featurizers.base import Card, Embedding, Featurizer
+
+
+@dataclass(frozen=True)
+class Config:
+    pass
+
+
+def card(name):
+    return Card(
+        name=name, version="1", title=name, citation="none", licence="none", channel_rule="any",
+        input_size="any", trained_on="nothing",
+    )
+
+
+class Base(Featurizer):
+    Config = Config
+    presets = {"default": Config()}
+
+    def columns(self, channels):
+        return ("mean",)
+
+    def embed(self, fields):
+        values = [[f.pixels.mean()] for f in fields]
+        return Embedding(np.array(values, np.float32), np.arange(len(fields)))
+
+
+class NoColumns(Base):
+    card = card("no-columns")
+
+    def columns(self, channels):
+        raise KeyError("no channel Brightfield")
+
+
+class Dies(Base):
+    card = card("dies")
+
+    def embed(self, fields):
+        os._exit(9)
+
+
+class Flaky(Base):
+    card = card("flaky")
+
+    def embed(self, fields):
+        if os.environ.get("FLAKY"):
+            raise MemoryError
+        return super().embed(fields)
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    """A file of featurizers that misbehave outside ``embed``, kill their process, or fail for a while."""
+    path = tmp_path / "bad_plugins.py"
+    path.write_text(BAD_PLUGINS, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("name", "said"), [("no-columns", "Brightfield"), ("dies", "killed twice")])
+def test_a_plugin_that_fails_as_a_whole_leaves_the_others_alone(
+    bench: Run, screen: Path, tmp_path: Path, plugins: Path, name: str, said: str
+) -> None:
+    words = ("run", "-f", name, "-f", "intensity", "--plugin", plugins, "--layer", "proteins", "-j", 1)
+    done = bench(*words, "--controls", "none", "--dataset", screen, "--json", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    report = json.loads(done.stdout)
+    assert {f["what"].partition(",")[0] for f in report["failures"]} == {name}
+    assert all(said in f["reason"] for f in report["failures"])
+    assert "intensity" in {row["name"] for row in report["boards"][0]["rows"]}
+
+
+def test_what_failed_for_a_passing_reason_is_tried_again_by_the_same_command(
+    bench: Run, screen: Path, tmp_path: Path, plugins: Path
+) -> None:
+    words = ("run", "-f", "flaky", "--plugin", plugins, "--layer", "proteins", "--controls", "none", "-j", 1)
+    words = (*words, "--dataset", screen, "--store", "store", "--json")
+    first = bench(*words, cwd=tmp_path, FLAKY="1")
+    assert first.returncode == 3
+    assert "MemoryError" in first.stdout
+    again = bench(*words, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert {row["coverage"] for row in json.loads(again.stdout)["boards"][0]["rows"]} == {1.0}
+
+
+def test_a_plugin_that_was_named_and_is_broken_is_said_though_nobody_uses_it(
+    bench: Run, screen: Path, scored: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise RuntimeError('no such driver')\n", encoding="utf-8")
+    store = Path(shutil.copytree(scored, tmp_path / "store"))
+    done = bench(*QUICK, "--plugin", broken, "--dataset", screen, "--store", store, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = bench(*QUICK, "--plugin", broken, "--dataset", screen, "--store", store, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "no such driver" in done.stderr
+
+
+def test_a_damaged_record_is_named_and_an_edited_one_is_not_believed(
+    bench: Run, scored: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(scored, tmp_path / "store"))
+    record = next(store.glob("runs/run=*/record.json"))
+    record.write_text(record.read_text().replace('"label": "', '"label": "MY WINNER '), encoding="utf-8")
+    edited = bench("leaderboard", "--store", store, cwd=tmp_path)
+    assert edited.returncode == 1
+    assert str(record.relative_to(store)) in one_sentence(edited.stderr)
+    record.write_bytes(bytes(record.stat().st_size))
+    zeroed = bench("leaderboard", "--store", store, cwd=tmp_path)
+    assert str(record.relative_to(store)) in one_sentence(zeroed.stderr)
+
+
+def test_a_typo_is_told_before_the_demo_is_made(bench: Run, tmp_path: Path) -> None:
+    done = bench("run", "-f", "maee", cwd=tmp_path)
+    assert done.returncode == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("setting", ["processes = -2", "threads = 0", "seed = -1"])
+def test_a_setting_out_of_range_is_refused(bench: Run, tmp_path: Path, setting: str) -> None:
+    (tmp_path / "settings.toml").write_text(setting + "\n", encoding="utf-8")
+    done = bench("run", "settings.toml", "-f", "intensity", cwd=tmp_path)
+    assert done.returncode == 2
+    assert setting.split()[0] in one_sentence(done.stderr)
+
+
+def test_an_older_run_of_the_same_name_is_left_out_and_said(
+    bench: Run, own_screen: Path, tmp_path: Path
+) -> None:
+    words = (*QUICK, "--dataset", own_screen, "--store", "store")
+    assert bench(*words, cwd=tmp_path).returncode == 0
+    shutil.copy(first_image(own_screen), sorted(own_screen.rglob("*.tif*"))[5])
+    assert bench(*words, cwd=tmp_path).returncode == 0
+    done = bench("leaderboard", "--store", "store", "--json", cwd=tmp_path)
+    (board,) = json.loads(done.stdout)
+    assert [row["label"] for row in board["rows"]].count("intensity") == 1
+    assert "--all shows them" in done.stderr
+    everything = json.loads(bench("leaderboard", "--store", "store", "--all", "--json", cwd=tmp_path).stdout)
+    assert [row["label"] for row in everything[0]["rows"]].count("intensity") == 2

@@ -58,7 +58,15 @@ class Scale(Featurizer):
 
 @pytest.fixture(scope="module")
 def store(bench: Run, screen: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import shutil
+
+    import pandas as pd
+
     home = tmp_path_factory.mktemp("inductive")
+    own = Path(shutil.copytree(screen, home / "screen"))
+    readouts = pd.read_parquet(own / "transcripts.parquet")
+    readouts.iloc[3, -1] = float("nan")
+    readouts.to_parquet(own / "transcripts.parquet", index=False)
     plugin = home / "scale.py"
     plugin.write_text(PLUGIN, encoding="utf-8")
     words = (
@@ -74,7 +82,7 @@ def store(bench: Run, screen: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "-j",
         1,
     )
-    done = bench(*words, "--dataset", screen, "--store", "store", cwd=home)
+    done = bench(*words, "--dataset", own, "--store", "store", cwd=home)
     assert done.returncode == 0, done.stderr
     return home / "store"
 

@@ -1,0 +1,62 @@
+"""What a run's key covers, and what a session makes of its settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.entrants import frame_digest
+from bench.errors import UsageError
+from bench.settings import Settings, parse_overrides, resolve
+
+
+def test_the_code_that_evaluates_a_fold_enters_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.store import code_digest, source
+    from tasks import evaluate
+
+    before = code_digest(evaluate)
+    parsed: list[str] = []
+    parse = source._parse
+
+    def note(path: source.Path) -> object:
+        parsed.append(path.name)
+        return parse(path)
+
+    monkeypatch.setattr(source, "_parse", note)
+    assert code_digest(evaluate) == before
+    assert {"evaluate.py", "normalise.py", "mean.py", "folds.py"} <= set(parsed)
+
+
+def test_a_table_with_missing_values_has_a_digest_that_notices_every_cell() -> None:
+    import pandas as pd
+
+    table = pd.DataFrame({"name": ["a", None, "c"], "value": [1.0, float("nan"), 3.0]})
+    assert frame_digest(table) == frame_digest(table.copy())
+    for column, value in (("name", "b"), ("value", 2.0)):
+        changed = table.copy()
+        changed.loc[1, column] = value
+        assert frame_digest(changed) != frame_digest(table)
+    assert frame_digest(table.rename(columns={"value": "other"})) != frame_digest(table)
+    assert frame_digest(table[::-1]) != frame_digest(table)
+
+
+@pytest.mark.parametrize("word", ["mae", "mae.steps", "=3", ".steps=3", "mae.=3"])
+def test_a_setting_that_is_not_name_key_value_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match=r"NAME\.KEY=VALUE"):
+        parse_overrides([word])
+
+
+def test_flags_win_over_the_file_key_by_key(tmp_path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        'featurizers = ["mae"]\nseed = 4\n[overrides.mae]\nsteps = 5\nbatch = 6\n', encoding="utf-8"
+    )
+    settings = resolve(file, {"seed": 7, "overrides": {"mae": {"steps": "9"}}, "tasks": None})
+    assert settings.featurizers == ("mae",)
+    assert settings.seed == 7
+    assert settings.overrides == {"mae": {"steps": "9", "batch": 6}}
+
+
+@pytest.mark.parametrize("name", ["processes", "seed"])
+def test_a_negative_number_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        Settings(**{name: -1})
