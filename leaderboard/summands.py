@@ -118,8 +118,9 @@ def summands(
         part = slice(start, start + block)
         # Everything below is (RP, block), flattened over repeats and perturbations.
         observed = np.isfinite(flat[:, part]) & np.isfinite(flat0[:, part]) & tested
-        error = np.where(observed, flat[:, part], 0.0).astype(np.float64)
-        floor = np.where(observed, flat0[:, part], 0.0).astype(np.float64)
+        # One layout in memory, for the order in which a sum is taken follows it.
+        error = np.where(observed, flat[:, part], 0.0).astype(np.float64, order="C")
+        floor = np.where(observed, flat0[:, part], 0.0).astype(np.float64, order="C")
         if (error < 0).any() or (floor < 0).any():
             raise BoardError("A squared error is negative: pass squared errors, not differences or scores.")
         total = floor.sum(axis=0)

@@ -96,6 +96,14 @@ def test_the_floor_has_skill_zero_to_the_last_bit():
     assert values.skill == values.median_skill == 0.0
 
 
+def test_skills_do_not_depend_on_how_the_errors_lie_in_memory():
+    e, e0 = np.random.default_rng(2).gamma(1.0, size=(2, 5, 80, 300)).astype(np.float32)
+    folds = np.zeros((5, 80), np.int16)
+    turned = [np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 2, 0)), 0, 2) for x in (e, e0)]
+    rows, columns = summands(e, e0, folds), summands(*turned, folds)
+    assert rows.skill_by_readout.tobytes() == columns.skill_by_readout.tobytes()
+
+
 def test_a_constant_readout_and_an_unobserved_one_have_no_skill():
     e = np.ones((1, 3, 3))
     e0 = np.ones((1, 3, 3)) * 2
