@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 NAME = "Entrant"
 """Heading of the one column that may wrap: a number that is cut says something else."""
-LEAST_NAME, GOOD_NAME = 16, 28
-"""Widths that the deciding columns, and then the further ones, leave to long names."""
+SHORT_NAME, LEAST_NAME, GOOD_NAME = 8, 14, 18
+"""Widths that the needed columns, then the deciding ones, then the further ones leave to long names."""
+GAP = 2
+"""Blanks after a column."""
+_NEEDED = 0.5
+"""Priority of a needed column: after those always shown, before the counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +38,31 @@ class Column:
         names keep :data:`GOOD_NAME`.
     justify
         Alignment.
+    needed
+        Rows of a board to whether the column stands before the counts there: it is shown where names keep
+        :data:`SHORT_NAME`, which 80 columns give.
     """
 
     heading: str
     text: Callable[[Any], str]
     priority: int = 0
     justify: Literal["left", "right"] = "right"
+    needed: Callable[[pd.DataFrame], bool] = lambda _: False
+
+
+def _heads_differ(rows: pd.DataFrame) -> bool:
+    """Whether the head tells rows apart; the floor's is its own."""
+    return rows.loc[rows["role"] != "floor", "head"].drop_duplicates().size > 1
+
+
+def _coverage_is_partial(rows: pd.DataFrame) -> bool:
+    return bool((rows["coverage"] < 1).any())
 
 
 COLUMNS: tuple[Column, ...] = (
     Column("Rank", lambda row: cells.rank(row.rank_low, row.rank_high), justify="left"),
     Column(NAME, lambda row: name(row), justify="left"),
-    Column("Head", lambda row: row.head, priority=2, justify="left"),
+    Column("Head", lambda row: row.head, priority=2, justify="left", needed=_heads_differ),
     Column(
         "Mean {metric}\n[{confidence:g} % interval]",
         lambda row: cells.interval(row.skill, row.skill_low, row.skill_high),
@@ -61,7 +78,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("Beyond\ncontr.", lambda row: cells.count(row.beyond_controls), priority=1),
     Column("Median\n{metric}", lambda row: cells.number(row.median_skill), priority=7),
-    Column("Cover-\nage", lambda row: cells.share(row.coverage), priority=4),
+    Column("Cover-\nage", lambda row: cells.share(row.coverage), priority=4, needed=_coverage_is_partial),
     Column("Fit scope", lambda row: row.fit_scope, priority=3, justify="left"),
     Column("Preset", lambda row: row.preset, priority=9, justify="left"),
     Column("Time", lambda row: cells.seconds(row.seconds), priority=5),
@@ -75,12 +92,14 @@ def fitting(board: Board, width: int) -> tuple[Column, ...]:
     texts = dict(zip(COLUMNS, zip(*table(rows, COLUMNS), strict=True), strict=True))
     longest = max(len(text) for text in texts[next(column for column in COLUMNS if column.heading == NAME)])
     chosen: set[Column] = set()
-    used = 0
-    for column in sorted(COLUMNS, key=lambda column: column.priority):
+    used = 1  # the edge
+    priority = {column: _NEEDED if column.needed(rows) else column.priority for column in COLUMNS}
+    widths = {0: 0, _NEEDED: SHORT_NAME, 1: LEAST_NAME}
+    for column in sorted(COLUMNS, key=priority.__getitem__):
         lines = [*heading(column, board).split("\n"), *texts[column]]
-        wants = 0 if column.heading == NAME else max(map(len, lines)) + 1
-        least = 0 if column.priority == 0 else min(longest, LEAST_NAME if column.priority == 1 else GOOD_NAME)
-        if column.priority and used + wants + least + 1 > width:
+        wants = GAP + (0 if column.heading == NAME else max(map(len, lines)))
+        least = min(longest, widths.get(priority[column], GOOD_NAME))
+        if priority[column] and used + wants + least > width:
             continue
         chosen.add(column)
         used += wants
@@ -96,6 +115,17 @@ def name(row: Any) -> str:
 def heading(column: Column, board: Board) -> str:
     """Heading of a column, with the metric and the level of the intervals it stands over."""
     return column.heading.format(confidence=100 * (1 - board.rules.level), metric=board.metric)
+
+
+def title(column: Column, board: Board) -> str:
+    """Heading of a column on one line."""
+    return heading(column, board).replace("-\n", "").replace("\n", " ")
+
+
+def left_out(board: Board, shown: tuple[Column, ...]) -> str:
+    """Name the columns that found no room, and where they are; empty where all are shown."""
+    names = [title(column, board) for column in COLUMNS if column not in shown]
+    return f"Left out for width: {', '.join(names)}; --format markdown has all." if names else ""
 
 
 def legend(board: Board) -> str:

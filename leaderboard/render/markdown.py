@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leaderboard.render.columns import COLUMNS, heading, legend, table
+from leaderboard.render.columns import COLUMNS, legend, table, title
 
 if TYPE_CHECKING:
     from leaderboard.board import Board
@@ -23,7 +23,7 @@ _ESCAPES = str.maketrans(
 
 def markdown(board: Board) -> str:
     """Return the board as GitHub-flavoured Markdown with every column and all notes."""
-    head = [escape(heading(column, board).replace("-\n", "")) for column in COLUMNS]
+    head = [escape(title(column, board)) for column in COLUMNS]
     rule = ["---:" if column.justify == "right" else "---" for column in COLUMNS]
     body = [[escape(text) for text in texts] for texts in table(board.to_frame(), COLUMNS)]
     lines = [f"### {escape(board.title)}", ""]

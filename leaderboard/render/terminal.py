@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leaderboard.render.columns import NAME, fitting, heading, legend, table
+from leaderboard.render.columns import NAME, fitting, heading, left_out, legend, table
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -22,7 +22,8 @@ def terminal(board: Board, width: int = 120) -> Group:
     board
         The board.
     width
-        Columns of the terminal; at 80 the columns that decide, on wider ones cost and provenance too.
+        Columns of the terminal; at 80 the columns that decide, on wider ones cost and provenance too. A line
+        below the table names those left out.
     """
     from rich import box
     from rich.console import Group
@@ -42,7 +43,8 @@ def terminal(board: Board, width: int = 120) -> Group:
     parts: list[RenderableType] = [Text(board.title, style="bold")]
     if board.banner:
         parts.append(Text(board.banner, style="bold black on yellow"))
-    parts += [sheet, Text(legend(board), style="dim")]
+    parts.append(sheet)
+    parts += [Text(text, style="dim") for text in (left_out(board, columns), legend(board)) if text]
     bullets = Table.grid(padding=(0, 1, 0, 0))
     for note in board.notes:
         bullets.add_row("•", Text(note))

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from leaderboard import Leaderboard, Rules
 from leaderboard.render import cells, csv, json, markdown, terminal
-from leaderboard.render.columns import fitting
+from leaderboard.render.columns import COLUMNS, fitting
 from leaderboard.render.data import schema
 
 NASTY = '<script>alert("x")</script> | a","b\n[red]'
@@ -40,13 +40,41 @@ def test_no_number_is_cut_and_no_line_is_too_long(board, width):
 
 
 def test_a_wider_terminal_shows_more_columns_and_keeps_names_readable(board):
-    assert "Fit scope" not in printed(board, 80)
+    assert "transductive" not in printed(board, 80)
     assert "transductive" in printed(board, 120)
     assert "1.6 GB" in printed(board, 140)
-    assert "Preset" in printed(board, 180)
+    assert "tiny  " in printed(board, 180)
     counts = [len(fitting(board, width)) for width in range(60, 200, 5)]
     assert counts == sorted(counts)
     assert "vits-imagenet" in printed(board, 80)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_columns_without_room_are_named_below_the_table(board, width):
+    shown = {column.heading for column in fitting(board, width)}
+    flat = " ".join(printed(board, width).split())
+    _, _, told = flat.partition("Left out for width: ")
+    named = told.partition("; --format markdown has all.")[0].split(", ")
+    titles = {"Memory": "Memory", "Preset": "Preset", "Resolv-\nable": "Resolvable", "Time": "Time"}
+    assert {title for heading, title in titles.items() if heading not in shown} == {*named} & {
+        *titles.values()
+    }
+    assert len(named) + len(shown) == len(COLUMNS)
+    assert {"Memory", "Preset", "Resolvable"} <= {*named}
+
+
+def test_nothing_is_said_of_width_where_every_column_is_shown(board):
+    assert len(fitting(board, 200)) == len(COLUMNS)
+    assert "Left out" not in printed(board, 200)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_head_and_the_coverage_are_shown_where_rows_differ_in_them(small_screen, width):
+    first, second, *others = small_screen
+    entries = [replace(first, head="logistic"), replace(second, coverage=0.93), *others]
+    text = printed(Leaderboard(entries, Rules(flips=50)).boards[0], width)
+    assert {"logistic", "93", "vits-imagenet", "position"} <= {*text.split()}
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_on_a_very_narrow_terminal_the_counts_go_first(board):
