@@ -180,12 +180,13 @@ def _readouts(placed: Sequence[Standing], rows: pd.DataFrame, rules: Rules) -> l
     # The smallest number over runs: what the data leave undefined, not what a failed run does.
     undefined, total = int(rows["readouts_undefined"].min()), int(rows["readouts"].max())
     if undefined and total:
+        has, left = ("has", "is") if undefined == 1 else ("have", "are")
         metric, why = placed[0].entry.metric, "never observed, or the floor makes no error"
         if placed[0].entry.fold_values is not None:
             why = "no tested fold has enough of both classes"
         sentences.append(
-            f"{undefined} of {undefined + total} readouts have no defined {metric} ({why}) and are left out "
-            "of means."
+            f"{undefined} of {undefined + total} readouts {has} no defined {metric} ({why}) and "
+            f"{left} left out of means."
         )
     least = math.ceil(total / (rules.q * (rules.flips + 1)))
     if least > 1 and (rows.loc[rows["rank"].notna(), "predictable"] == 0).any():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from bench.cli import ui
+from bench.words import count
 
 if TYPE_CHECKING:
     from bench.datasets.writer import Found
@@ -226,15 +227,19 @@ def _report(found: Found, *, as_json: bool) -> None:
     from bench.datasets.tables import shorten
 
     say = ui.out().print
-    say(f"{found.images} image planes and {found.wells} wells in {found.folder}", markup=False)
+    say(
+        f"{count(found.images, 'image plane')} and {count(found.wells, 'well')} in {found.folder}",
+        markup=False,
+    )
     if found.unmatched:
-        files = f"{len(found.unmatched)} file{'' if len(found.unmatched) == 1 else 's'}"
-        say(f"not matched: {files}: {shorten(found.unmatched, 5)}", markup=False)
+        say(
+            f"not matched: {count(len(found.unmatched), 'file')}: {shorten(found.unmatched, 5)}", markup=False
+        )
     if found.absent:
         say(f"named but absent: {len(found.absent)}: {shorten(found.absent, 3)}", markup=False)
     if found.wells_without_row:
         lonely = found.wells_without_row
-        say(f"{len(lonely)} wells are not in the platemap: {shorten(lonely)}", markup=False)
+        say(f"{count(len(lonely), 'well', 'are')} not in the platemap: {shorten(lonely)}", markup=False)
     say(f"next: bench dataset check {found.folder}", markup=False)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench import words
 from bench.cli import ui
 
 app = typer.Typer(no_args_is_help=True, help="Cut single-cell crops for training loops.")
@@ -47,7 +48,10 @@ def make(
     if as_json:
         ui.emit({"crops": count, "folders": folders, "failures": failures})
     else:
-        ui.out().print(f"{count} crops of {size} x {size} pixels in {len(folders)} plates", markup=False)
+        said = (
+            f"{words.count(count, 'crop')} of {size} x {size} pixels in {words.count(len(folders), 'plate')}"
+        )
+        ui.out().print(said, markup=False)
         for folder in folders:
             ui.out().print(str(store / folder), markup=False)
         for failure in failures:

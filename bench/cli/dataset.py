@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import adapters, ui
+from bench.words import count
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset, Finding
@@ -51,7 +52,7 @@ def check(
     else:
         _print(findings)
         warnings = len(findings) - errors
-        said = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}" if findings else "nothing wrong"
+        said = f"{count(errors, 'error')}, {count(warnings, 'warning')}" if findings else "nothing wrong"
         ui.out().print(f"{opened.name} {opened.version}: {said}", markup=False)
     if errors:
         raise typer.Exit(1)
@@ -92,10 +93,6 @@ def _open(folder: Path | None, dataset: Path | None) -> Dataset:
         ui.err().print(f"no dataset named and no dataset.toml here: the demo screen in {DEMO}", markup=False)
     with ui.progress() as tick:
         return open_dataset(named, tick)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rich.text import Text
 from bench.cli import ui
 from bench.errors import StoreError, UsageError
 from bench.store import Store
+from bench.words import count
 
 app = typer.Typer(help="Look into the feature store, check it, query it.", no_args_is_help=True)
 
@@ -96,7 +97,7 @@ def verify(
     else:
         for problem in problems:
             ui.out().print(Text(str(problem)))
-        ui.err().print(f"{len(problems)} problems" if problems else "the store is as it was committed")
+        ui.err().print(count(len(problems), "problem") if problems else "the store is as it was committed")
     if problems:
         raise typer.Exit(1)
 
@@ -158,7 +159,7 @@ def gc(
     if json:
         ui.emit(removed)
     else:
-        ui.err().print(f"{len(removed)} leftovers removed")
+        ui.err().print(f"{count(len(removed), 'leftover')} removed")
 
 
 def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:

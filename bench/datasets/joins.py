@@ -19,6 +19,7 @@ from bench.datasets.identity import NEGATIVE, identities
 from bench.datasets.tables import PERT_TYPE, PLATE, WELL, natural, shorten
 from bench.datasets.units import Units, choose, describe, label, match
 from bench.errors import DatasetError
+from bench.words import count
 from tasks.base import TaskData
 
 if TYPE_CHECKING:
@@ -67,22 +68,26 @@ class JoinReport:
     def sentences(self) -> list[str]:
         """Return the report in words, names cut after ten; the first sentence is always there."""
         said = [
-            f"layer {self.layer!r}: {self.units} units of {self.perturbations} perturbations "
-            f"from {self.rows} rows of readouts and {self.wells} wells with features"
+            f"layer {self.layer!r}: {count(self.units, 'unit')} "
+            f"of {count(self.perturbations, 'perturbation')} from {count(self.rows, 'row of readouts')} "
+            f"and {count(self.wells, 'well with features')}"
         ]
         named = (
-            ("wells with features are not in the wells table", self.wells_unknown),
-            ("treated wells name no perturbation", self.wells_unnamed),
-            ("treated wells have no readouts", self.wells_without_readouts),
-            ("rows of readouts have no well", self.rows_without_wells),
+            ("well with features", "are", "not in the wells table", self.wells_unknown),
+            ("treated well", "name", "no perturbation", self.wells_unnamed),
+            ("treated well", "have", "no readouts", self.wells_without_readouts),
+            ("row of readouts", "have", "no well", self.rows_without_wells),
         )
-        said += [f"{len(names)} {what}: {shorten(names)}" for what, names in named if names]
+        said += [
+            f"{count(len(names), noun, verb)} {what}: {shorten(names)}"
+            for noun, verb, what, names in named
+            if names
+        ]
         if self.controls_without_readouts:
-            said.append(
-                f"{self.controls_without_readouts} negative-control wells have no readouts (they normalise)"
-            )
+            controls = count(self.controls_without_readouts, "negative-control well", "have")
+            said.append(f"{controls} no readouts (used to normalise)")
         if self.wells_left_out:
-            said.append(f"{self.wells_left_out} wells are left out by dose_rule = top")
+            said.append(f"{count(self.wells_left_out, 'well', 'are')} left out by dose_rule = top")
         return said
 
 

@@ -252,7 +252,7 @@ def test_a_constant_readout_is_left_out_counted_and_said(small_screen):
         flat.append(replace(entry, e0=e0))
     board = only(flat)
     assert (board.rows["readouts_undefined"] == 1).all()
-    assert any("1 of 30 readouts have no defined skill" in note for note in board.notes)
+    assert any("1 of 30 readouts has no defined skill" in note for note in board.notes)
 
 
 def test_a_run_with_the_first_repeat_only_is_compared_over_what_both_have(small_screen):

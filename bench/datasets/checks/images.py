@@ -14,6 +14,7 @@ import numpy as np
 from bench.datasets.checks.finding import Finding, finding
 from bench.datasets.tables import PLATE, SITE, WELL, is_remote, natural, shorten
 from bench.errors import BenchError
+from bench.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ def check_images(dataset: Dataset) -> list[Finding]:
     there = {u: _there(u) for u in {u for _, u in local}}
     missing = [(i, u) for i, u in local if not there[u]]
     if missing:
-        what = f"{len(missing)} images are missing: {_names(dataset, [u for _, u in missing])}"
+        what = f"{count(len(missing), 'image', 'are')} missing: {_names(dataset, [u for _, u in missing])}"
         remedy = "restore the files or correct URI"
         out.append(finding("error", "missing-file", file, what, remedy, (i for i, _ in missing)))
     known, pictured = (set(zip(f[PLATE], f[WELL], strict=True)) for f in (wells, images))
@@ -55,11 +56,13 @@ def check_images(dataset: Dataset) -> list[Finding]:
     ]
     if lonely:
         places = {f"{images[PLATE].iloc[i]}/{images[WELL].iloc[i]}" for i in lonely}
-        what = f"{len(places)} wells with images have no row in the wells table: {_places(places)}"
+        what = (
+            f"{count(len(places), 'well with images', 'have')} no row in the wells table: {_places(places)}"
+        )
         out.append(finding("warning", "image-without-well", file, what, "add the wells", lonely))
     bare = [i for i, place in enumerate(zip(wells[PLATE], wells[WELL], strict=True)) if place not in pictured]
     if bare:
-        what = f"{len(bare)} wells have no image: "
+        what = f"{count(len(bare), 'well', 'have')} no image: "
         what += _places({f"{wells[PLATE].iloc[i]}/{wells[WELL].iloc[i]}" for i in bare})
         remedy = "add their images, or drop the wells"
         out.append(finding("warning", "well-without-image", dataset.files["wells"], what, remedy, bare))
@@ -98,7 +101,7 @@ def _channels(file: str, images: pd.DataFrame, declared: list[str]) -> list[Find
     keys = set(short)
     rows = [i for i, place in enumerate(zip(*(images[c] for c in _SITE), strict=True)) if place in keys]
     what = (
-        f"{len(short)} sites have fewer than {len(declared)} channels; "
+        f"{count(len(short), 'site', 'have')} fewer than {len(declared)} channels; "
         f"{'/'.join(short[0])} lacks {shorten(lacking)}"
     )
     return [finding("error", "missing-channel", file, what, "add the images or drop the sites", rows)]
@@ -135,7 +138,9 @@ def check_pixels(dataset: Dataset, report: Callable[[str, int, int], None]) -> l
     out: list[Finding] = []
     broken = [i for i, p in planes.items() if p.reason]
     if broken:
-        what = f"{len(broken)} images cannot be read: " + "; ".join(planes[i].reason for i in broken[:3])
+        what = f"{count(len(broken), 'image')} cannot be read: " + "; ".join(
+            planes[i].reason for i in broken[:3]
+        )
         what += f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
         remedy = "copy the files again from the microscope, or drop their rows"
         out.append(finding("error", "unreadable-image", file, what, remedy, broken))
@@ -150,7 +155,8 @@ def check_pixels(dataset: Dataset, report: Callable[[str, int, int], None]) -> l
         out.append(finding("error", "uneven-size", file, what, "register or drop the site", uneven))
     blank = [i for i, p in good.items() if p.low == p.high]
     if blank:
-        what = f"{len(blank)} images have one grey level only: {_names(dataset, images['URI'].iloc[blank])}"
+        names = _names(dataset, images["URI"].iloc[blank])
+        what = f"{count(len(blank), 'image', 'have')} one grey level only: {names}"
         out.append(finding("warning", "blank-image", file, what, "check the exposure and the plane", blank))
     return out
 
@@ -181,7 +187,7 @@ def _depth(dataset: Dataset, file: str, planes: dict[int, _Plane]) -> list[Findi
     ]
     if wrong:
         seen = sorted({planes[i].dtype for i in wrong})
-        what = f"{len(wrong)} images are {shorten(seen)}, which bit_depth = {depth} is not"
+        what = f"{count(len(wrong), 'image', 'are')} {shorten(seen)}, which bit_depth = {depth} is not"
         remedy = "correct bit_depth in dataset.toml, or convert the images"
         out.append(finding("error", "wrong-type", file, what, remedy, wrong))
     top = 1.0 if kind == "f" else float(2**depth - 1)
@@ -192,7 +198,7 @@ def _depth(dataset: Dataset, file: str, planes: dict[int, _Plane]) -> list[Findi
     ]
     if over:
         peak = max(planes[i].high for i in over)
-        what = f"{len(over)} images have grey levels outside 0 to {top:g} (up to {peak:g})"
+        what = f"{count(len(over), 'image', 'have')} grey levels outside 0 to {top:g} (up to {peak:g})"
         remedy = "correct bit_depth in dataset.toml; it is the number of significant bits"
         out.append(finding("error", "wrong-bit-depth", file, what, remedy, over))
     return out

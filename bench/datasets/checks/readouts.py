@@ -14,6 +14,7 @@ from bench.datasets.profiles import read_table
 from bench.datasets.tables import PLATE, PREFIX, WELL, natural, read_frame, shorten
 from bench.datasets.units import label
 from bench.errors import DatasetError
+from bench.words import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +86,8 @@ def _flat(whose: str, file: str, noun: str, names: list[str], values: NDArray[np
     partly = missing & ~empty
     if partly.any() and noun == "readout":
         columns = int(partly.any(axis=0).sum())
-        text = f"{whose}: {int(partly.sum())} values are missing, in {columns} of {len(names)} {noun}s"
+        gaps = count(int(partly.sum()), "value", "are")
+        text = f"{whose}: {gaps} missing, in {columns} of {len(names)} {noun}s"
         rows = np.flatnonzero(partly.any(axis=1))
         out.append(finding("warning", "missing-value", file, text, "nothing, if that is meant", rows))
     return out
@@ -96,14 +98,15 @@ def _meeting(dataset: Dataset, layer: Layer, frame: pd.DataFrame, report: JoinRe
     if report.rows_without_wells:
         alone = set(report.rows_without_wells)
         rows = [r for r in range(len(frame)) if label(layer, frame, r) in alone]
-        what = f"layer {layer.name!r}: {len(rows)} rows have no well: {shorten(report.rows_without_wells)}"
+        listed = shorten(report.rows_without_wells)
+        what = f"layer {layer.name!r}: {count(len(rows), 'row', 'have')} no well: {listed}"
         remedy = "make the key's values agree with the wells table"
         out.append(finding("warning", "readout-without-unit", layer.table, what, remedy, rows))
     if report.wells_without_readouts:
         lonely = set(report.wells_without_readouts)
         places = zip(dataset.wells[PLATE], dataset.wells[WELL], strict=True)
         rows = [int(dataset.wells.index[i]) for i, (p, w) in enumerate(places) if f"{p}/{w}" in lonely]
-        what = f"layer {layer.name!r}: {len(rows)} treated wells have no readouts: "
+        what = f"layer {layer.name!r}: {count(len(rows), 'treated well', 'have')} no readouts: "
         what += shorten(report.wells_without_readouts)
         remedy = "nothing, if they were not measured; they take no part"
         out.append(finding("warning", "unit-without-readout", dataset.files["wells"], what, remedy, rows))
@@ -124,7 +127,7 @@ def check_profiles(dataset: Dataset, table: ProfileTable) -> list[Finding]:
     bad = ~np.isfinite(values)
     if bad.any():
         counts = (f"{numeric[t]}: {int(bad[:, t].sum())}" for t in np.flatnonzero(bad.any(axis=0)))
-        what = f"{whose}: {int(bad.sum())} values are NaN or infinite ({shorten(counts)})"
+        what = f"{whose}: {count(int(bad.sum()), 'value', 'are')} NaN or infinite ({shorten(counts)})"
         severity: Severity = "warning" if table.nonfinite == "drop-columns" else "error"
         remedy = 'correct them, or set nonfinite = "drop-columns"'
         out.append(
@@ -140,13 +143,13 @@ def check_profiles(dataset: Dataset, table: ProfileTable) -> list[Finding]:
     rows = [i for i, place in enumerate(theirs) if place not in ours]
     if rows:
         listed = shorten(sorted((f"{p}/{w}" for p, w in set(theirs) - ours), key=natural))
-        what = f"{whose}: {len(rows)} rows are not in the wells table: {listed}"
+        what = f"{whose}: {count(len(rows), 'row', 'are')} not in the wells table: {listed}"
         severity = "error" if len(rows) == len(theirs) else "warning"
         out.append(finding(severity, "profile-without-well", file, what, "make plate and well agree", rows))
     without = ours - set(theirs)
     if without:
         listed = shorten(sorted((f"{p}/{w}" for p, w in without), key=natural))
-        what = f"{whose}: {len(without)} wells have no profile: {listed}"
+        what = f"{whose}: {count(len(without), 'well', 'have')} no profile: {listed}"
         file = dataset.files["wells"]
         out.append(finding("warning", "well-without-profile", file, what, "nothing, if that is meant"))
     return out

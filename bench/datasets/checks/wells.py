@@ -11,6 +11,7 @@ from bench.datasets.checks.finding import Finding, finding
 from bench.datasets.identity import NEGATIVE, identities
 from bench.datasets.load import NO_PLATE
 from bench.datasets.tables import DOSE, DOSE_UNIT, PERT_TYPE, PLATE, WELL, natural, shorten
+from bench.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,11 +33,11 @@ def check_wells(dataset: Dataset) -> list[Finding]:
     out = _places(file, wells)
     unnamed = np.flatnonzero(~negative & (names == ""))
     if unnamed.size:
-        what = f"{unnamed.size} wells name no perturbation and are no negative control"
+        what = f"{count(unnamed.size, 'well')} with neither a perturbation nor the mark of a negative control"
         out.append(finding("warning", "unnamed-well", file, what, f"fill in {dataset.perturbation}", unnamed))
     number = len(set(names[treated]))
     if number < 2:
-        what = f"{number} perturbation{'' if number == 1 else 's'} besides negative controls"
+        what = f"{count(number, 'perturbation')} besides negative controls"
         remedy = f"check {dataset.perturbation} and {PERT_TYPE}; two are the least that can be compared"
         out.append(finding("error", "few-perturbations", file, what, remedy))
     if not negative.any():
@@ -70,7 +71,8 @@ def _places(file: str, wells: pd.DataFrame) -> list[Finding]:
         if p != NO_PLATE and not _WELL.fullmatch(w)
     ]
     if odd:
-        what = f"{len(odd)} wells are not written as row and column: {shorten(wells[WELL].iloc[odd], 5)}"
+        written = shorten(wells[WELL].iloc[odd], 5)
+        what = f"{count(len(odd), 'well', 'are')} not written as row and column: {written}"
         out.append(finding("warning", "odd-well", file, what, "write them like B07", odd))
     return out
 
@@ -82,11 +84,12 @@ def _doses(
     dose = wells[DOSE].to_numpy(np.float64)
     bad = np.flatnonzero(treated & ((dose <= 0) | np.isinf(dose)))
     if bad.size:
-        what = f"{bad.size} treated wells have a dose that is not positive: {shorten(map(str, dose[bad]), 5)}"
+        doses = shorten(map(str, dose[bad]), 5)
+        what = f"{count(bad.size, 'treated well', 'have')} a dose that is not positive: {doses}"
         out.append(finding("error", "bad-dose", file, what, f"correct {DOSE}, or mark the wells negcon", bad))
     absent = np.flatnonzero(treated & np.isnan(dose))
     if absent.size:
-        what = f"{absent.size} treated wells have no dose"
+        what = f"{count(absent.size, 'treated well', 'have')} no dose"
         out.append(finding("warning", "no-dose", file, what, f"fill in {DOSE}", absent))
     if DOSE_UNIT not in wells.columns:
         return out
@@ -100,7 +103,8 @@ def _doses(
         mixed = sorted((n for n, u in per_name.items() if len(u) > 1), key=natural)
         counts = {u: int((units[treated] == u).sum()) for u in seen}
         rare = min(seen, key=lambda u: (counts[u], u))
-        what = "doses stand in several units: " + ", ".join(f"{u} ({counts[u]} wells)" for u in seen)
+        listed = ", ".join(f"{u} ({count(counts[u], 'well')})" for u in seen)
+        what = f"doses stand in several units: {listed}"
         what += f"; within one perturbation: {shorten(mixed)}" if mixed else ""
         remedy = f"convert {DOSE} to one unit (rows of {rare} are listed)"
         rows = np.flatnonzero(treated & (units == rare))
