@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from bench.cli import ui
+from bench.settings import default_store
+from bench.words import count
 
 app = typer.Typer(no_args_is_help=True, help="Import ready-made profiles.")
 
@@ -21,8 +23,13 @@ def _top() -> None:
 def import_(
     table: Annotated[str, typer.Argument(help="CSV, TSV (also .gz), Parquet or .h5ad; one row per well.")],
     name: Annotated[str, typer.Option("--name", help="Name on the board, e.g. cellprofiler.")],
+    store: Annotated[
+        Path,
+        typer.Option(
+            "--store", help="Folder of the store.", default_factory=default_store, show_default=False
+        ),
+    ],
     dataset: Annotated[Path, typer.Option("--dataset", help="Folder with dataset.toml.")] = Path(),
-    store: Annotated[Path, typer.Option("--store", help="Folder of the store.")] = Path("wellbench-store"),
     rename: Annotated[
         list[str] | None,
         typer.Option("--rename", help="OLD=NEW column, e.g. broad_id=Metadata_Compound; repeatable."),
@@ -50,7 +57,8 @@ def import_(
     from bench.datasets.tables import shorten
 
     say = ui.out().print
-    size = f"{done['wells']} wells on {done['plates']} plates × {done['features']} features"
+    where = f"{count(done['wells'], 'well')} on {count(done['plates'], 'plate')}"
+    size = f"{where} × {count(done['features'], 'feature')}"
     say(f"{size} as {name!r} in {store}", markup=False)
     if done["dropped"]:
         say(f"left out for NaN or infinite values: {shorten(done['dropped'])}", markup=False)

@@ -50,7 +50,7 @@ def test_the_worked_example_of_the_documentation_does_what_it_says(tmp_path, mon
     said = capsys.readouterr().out
     assert "vorinostat" in said
     assert "0 errors, 3 warnings" in said
-    assert "6 wells on 1 plates × 2 features" in said
+    assert "6 wells on 1 plate × 2 features" in said
     assert Path("dataset.toml").read_text().endswith('name = "cellprofiler"\ntable = "profiles.csv"\n')
 
 
@@ -156,6 +156,15 @@ def test_a_wrong_dataset_is_one_sentence_and_exit_code_one(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.startswith("bench: ")
     assert "no such file; `bench dataset new DIR` writes one" in said
+
+
+def test_an_import_goes_to_the_store_of_the_environment(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WELLBENCH_STORE", str(tmp_path / "elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    assert bench("features", "import", small / "profiles.csv", "--name", "cp", "--dataset", small) == 0
+    assert "6 wells on 1 plate × 2 features as 'cp' in" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "elsewhere" / "store.json").exists()
+    assert not (tmp_path / "wellbench-store").exists()
 
 
 def test_the_commands_are_quick_to_import():
