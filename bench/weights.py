@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 import time
@@ -10,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from bench.entrants import Spec, weights_document
 from bench.errors import DatasetError
 from bench.provenance import peak_memory_mb, provenance
+from bench.store.gc import WORK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +97,9 @@ def ensure(
         tick(f"{spec.name}: {progress.stage}", progress.done, progress.total, progress.figures)
 
     started = time.perf_counter()
-    with _workdir(store.root / ".work" / weights_key) as workdir:
+    with _workdir(store.root / WORK / weights_key) as workdir:
+        if store.has(folder(weights_key)):
+            return weights_key
         fields = field_source(
             dataset, training.wells, featurizer.card.needs, statistics=_statistics(store, dataset, training)
         )
@@ -136,15 +140,27 @@ def _workdir(stable: Path) -> Iterator[Path]:
 
     It is removed when the work is done and kept, for its checkpoints, when the work fails or is killed.
     """
-    stable.mkdir(parents=True, exist_ok=True)
-    with (stable / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with tempfile.TemporaryDirectory(dir=stable.parent) as passing:
-                yield Path(passing)
+    while True:
+        stable.mkdir(parents=True, exist_ok=True)
+        with (stable / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with tempfile.TemporaryDirectory(dir=stable.parent) as passing:
+                    yield Path(passing)
+                return
+            if not _still(stable / "lock", lock):
+                continue  # whoever held the lock has removed the folder since it was opened
+            own = stable / "work"
+            own.mkdir(exist_ok=True)
+            yield own
+            shutil.rmtree(stable)
             return
-        own = stable / "work"
-        own.mkdir(exist_ok=True)
-        yield own
-        shutil.rmtree(stable)
+
+
+def _still(path: Path, file: IO[str]) -> bool:
+    """Return whether ``path`` is the file that is open as ``file``."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
