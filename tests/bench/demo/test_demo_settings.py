@@ -51,3 +51,10 @@ def test_versions_tell_settings_apart():
     versions = {Settings(seed=s, compounds=c).version for s in (0, 1) for c in (6, 7)}
     assert len(versions) == 4
     assert np.char.startswith(sorted(versions), "1-").all()
+
+
+def test_the_oracle_reads_the_states_that_the_demo_writes():
+    from bench.demo.settings import DIMENSIONS
+    from featurizers.oracle import DEMO
+
+    assert tuple(DEMO) == tuple(f"Latent_{name}" for name in DIMENSIONS)
