@@ -9,9 +9,11 @@ more, alone; if it dies again, that is its failure and the others go on.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -129,6 +131,7 @@ def _begin() -> None:
     loaded them on import is limited through threadpoolctl.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     if "numpy" in sys.modules:
         from threadpoolctl import threadpool_limits
@@ -136,6 +139,14 @@ def _begin() -> None:
         threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def _leave_with_parent() -> None:
+    """End this worker when its parent is gone; killed, it could not tell its workers to stop."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _guarded(unit: Unit) -> Outcome:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.execute import Executor, Unit
@@ -78,3 +82,36 @@ def test_a_unit_that_is_killed_twice_is_a_failure_and_says_so() -> None:
         }
     assert "killed twice" in (outcomes["dies"].reason or "")
     assert outcomes["lives"].value == 2
+
+
+KILLED_PARENT = """
+import os, signal, time
+from bench.execute import Executor, Unit
+
+if __name__ == "__main__":
+    with Executor(2) as executor:
+        for outcome in executor.map([Unit(str(i), os.getpid, ()) for i in range(4)]):
+            print(outcome.value, flush=True)
+        time.sleep(60)
+"""
+
+
+def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(KILLED_PARENT, encoding="utf-8")
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = {int(parent.stdout.readline()) for _ in range(4)}
+        assert all(lives(worker) for worker in workers)
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(lives(worker) for worker in workers):
+        time.sleep(0.05)
+    assert not any(lives(worker) for worker in workers)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
