@@ -99,7 +99,8 @@ if __name__ == "__main__":
 def test_workers_leave_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(KILLED_PARENT, encoding="utf-8")
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, str(script)], **quiet) as parent:
         assert parent.stdout is not None
         workers = {int(parent.stdout.readline()) for _ in range(4)}
         assert all(lives(worker) for worker in workers)
