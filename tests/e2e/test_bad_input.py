@@ -63,6 +63,28 @@ def test_a_missing_channel_is_a_recorded_failure_of_its_field(
     assert any(image.name in failure["reason"] for failure in json.loads(done.stdout)["failures"])
 
 
+def test_a_well_without_a_cell_is_named_and_lowers_the_coverage(
+    bench: Run, own_screen: Path, tmp_path: Path
+) -> None:
+    import numpy as np
+    import tifffile
+
+    wells = pd.read_csv(own_screen / "wells.csv")
+    well = wells.loc[wells["Metadata_pert_type"] == "trt", "Metadata_Well"].iloc[0]
+    images = pd.read_parquet(own_screen / "images.parquet").query("Metadata_Well == @well")
+    for uri in images["URI"]:
+        path = own_screen / uri
+        tifffile.imwrite(path, np.full_like(tifffile.imread(path), 200))
+    words = ("run", "-f", "untrained", "--layer", "proteins", "--controls", "none", "-j", 1)
+    done = bench(*words, "--dataset", own_screen, "--store", "store", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["empty_wells"] == {"untrained": [f"plate-1/{well}"]}
+    coverage = {row["label"]: row["coverage"] for row in report["boards"][0]["rows"]}
+    assert coverage["untrained"] == pytest.approx(11 / 12)
+    assert coverage["training mean"] == 1
+
+
 def test_one_perturbation_is_refused_with_what_would_work(
     bench: Run, own_screen: Path, tmp_path: Path
 ) -> None:
