@@ -62,10 +62,10 @@ class Store:
         self.root = Path(root)
         mark = self.root / _MARK
         with disk(self.root, "open the store"):
-            if mark.exists():
+            entries = _plain_entries(self.root)
+            if mark.exists():  # looked for after the listing: another writer may be making the store just now
                 _check_mark(mark)
                 return
-            entries = _plain_entries(self.root)
         if not create:
             msg = f"there is no store at {self.root}: name one with --store, or make one with bench run"
             raise StoreError(msg)

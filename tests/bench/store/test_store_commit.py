@@ -267,3 +267,18 @@ def test_verify_finds_changed_missing_and_stray_files(store, fill):
     assert "bytes instead of" in found.pop((summands, "summands.parquet"))
     assert not found
     assert [p.folder for p in store.verify(first)] == [first]
+
+
+def test_a_store_that_another_writer_makes_meanwhile_is_opened(tmp_path, monkeypatch):
+    import importlib
+
+    module = importlib.import_module("bench.store.store")
+    listed = module._plain_entries
+
+    def late(root):
+        monkeypatch.setattr(module, "_plain_entries", listed)
+        module.Store(root)
+        return listed(root)
+
+    monkeypatch.setattr(module, "_plain_entries", late)
+    assert module.Store(tmp_path / "store").list() == []
