@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.entrants import Spec
+from bench.entrants import Spec, reads_images
 from bench.errors import BenchError
 from bench.provenance import peak_memory_mb
 
@@ -162,11 +162,6 @@ def _statistics(folder: str, _plate: str) -> PlateStatistics:
     from bench.imaging import plates
 
     return plates.read(folder)
-
-
-def reads_images(needs: Iterable[str]) -> bool:
-    """Whether a featurizer with these needs has image files opened for it."""
-    return bool({"pixels", "objects"} & set(needs))
 
 
 def _embed_all(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ class Entrant:
     @property
     def reads_images(self) -> bool:
         """Whether image files are opened for it."""
-        return bool({"pixels", "objects"} & set(self.card.get("needs", ())))
+        return reads_images(self.card.get("needs", ()))
 
 
 def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[str, str]]:
@@ -152,6 +152,11 @@ def entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
     )
 
 
+def reads_images(needs: Iterable[str]) -> bool:
+    """Whether a featurizer with these needs has image files opened for it."""
+    return bool({"pixels", "objects"} & set(needs))
+
+
 def frame_digest(frame: pd.DataFrame) -> str:
     """Return the sha256 of a table's column names and values in order; missing values count as such."""
     import pandas as pd
@@ -195,8 +200,7 @@ def _common(spec: Spec, featurizer: Featurizer, dataset: Dataset) -> dict[str, A
     from bench.imaging import preprocessing_key
     from bench.store import code_digest
 
-    needs = set(featurizer.card.needs)
-    reads_images = bool(needs & {"pixels", "objects"})
+    opens_images = reads_images(featurizer.card.needs)
     return {
         "schema": KEY_SCHEMA,
         "entrant": spec.name,
@@ -204,7 +208,7 @@ def _common(spec: Spec, featurizer: Featurizer, dataset: Dataset) -> dict[str, A
         "code": code_digest(type(featurizer)),
         "config": dataclasses.asdict(featurizer.config),
         "precision": "float32",
-        "preprocessing": preprocessing_key(dataset) if reads_images else None,
-        "channels": [c.name for c in dataset.channels] if reads_images else None,
+        "preprocessing": preprocessing_key(dataset) if opens_images else None,
+        "channels": [c.name for c in dataset.channels] if opens_images else None,
         "fit_scope": featurizer.card.fit_scope,
     }

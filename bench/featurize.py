@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.embed import Failure, Rows, Work, embed_wells, reads_images
+from bench.embed import Failure, Rows, Work, embed_wells
+from bench.entrants import reads_images
 from bench.errors import BenchError
 from bench.execute import Executor, Outcome, Unit
 from bench.provenance import provenance
