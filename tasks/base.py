@@ -7,7 +7,7 @@ R repeats, K outer folds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -59,6 +59,8 @@ class TaskData:
         ``counts``, ``log``, ``ratio`` or ``z``, as the layer declares it.
     fit_by, score_by
         Columns of ``units``: a separate model per value of ``fit_by``; skill also per value of ``score_by``.
+    notes
+        What a reader of the scores must know of how units and readouts were chosen; a sentence each.
     """
 
     wells: pd.DataFrame
@@ -73,6 +75,7 @@ class TaskData:
     scale: str = "z"
     fit_by: tuple[str, ...] = ()
     score_by: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,29 @@ class FoldId:
     fold: int
 
 
-FeatureSupplier = Callable[[FoldId], NDArray[np.float32]]
-"""Gives (N, D) features of the wells, NaN rows where a well has none. An inductive encoder returns other
-features in every fold; pretrained and transductive ones return the same matrix."""
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Features of one kind, normalised and standardised apart from others that stand beside them.
+
+    Parameters
+    ----------
+    name
+        ``image`` or ``omics``, for messages.
+    X
+        (N, D) features of the wells, NaN rows where a well has none.
+    plates
+        Whether the protocol's plate normalisations apply: the negative controls of image plates say nothing
+        of values that were measured elsewhere.
+    """
+
+    name: str
+    X: NDArray[np.float32]
+    plates: bool = True
+
+
+FeatureSupplier = Callable[[FoldId], NDArray[np.float32] | Sequence[Block]]
+"""Gives (N, D) features of the wells, NaN rows where a well has none, or several blocks of them. An inductive
+encoder returns other features in every fold; pretrained and transductive ones return the same matrix."""
 
 
 class Head(ABC):
@@ -191,6 +214,12 @@ class Task(ABC):
     default_head: ClassVar[str]
     estimand: ClassVar[str] = "r2"
     """Column of the scores whose mean over readouts ranks a board."""
+
+    metric: ClassVar[str] = "skill"
+    """What a board calls that column."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    """What may be predicted from: ``image``, ``omics``, ``image+omics``."""
 
     boards: ClassVar[tuple[str, ...]] = ("",)
     """What :meth:`problems` adds to the layer's name, per board."""

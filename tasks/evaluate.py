@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks import normalise
-from tasks.base import FoldId, FoldResult, Head, TaskData, TaskError
+from tasks.base import Block, FoldId, FoldResult, Head, TaskData, TaskError
 from tasks.folds import split_groups, strata
 from tasks.heads.mean import observed_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -68,7 +68,8 @@ def run_fold(
     features
         Gives (N, D) well features for this outer fold; an all-NaN row is a well without features. A unit none
         of whose wells has features is not trained on and predicted NaN; the others average the wells that
-        have.
+        have. Several blocks are standardised one by one and balanced (:func:`normalise.balanced`); a unit
+        needs all of them.
     head
         A :class:`~tasks.base.Head` class, which is built with the protocol's menu, or any factory of heads.
     permute_seed
@@ -82,17 +83,24 @@ def run_fold(
     if permute_seed is not None:
         data = permuted(data, permute_seed)
     test, train = split(folds, id)
-    X = np.asarray(features(id))
-    _check(X, data)
-    layout = normalise.plates(data.wells, data.well_control, X)
+    blocks = _blocks(features(id), data)
+    layout = _layout(data, blocks)
     stratum = strata(data.units, data.fit_by, "fit_by")
     groups = split_groups(data, protocol)
     best: _Fitted | None = None
     for name in protocol.normalisation:
         if name != "fold" and isinstance(layout, str):
             continue
-        wells = X if isinstance(layout, str) else normalise.apply(name, X, layout)
-        fitted = _fit(name, to_units(data, wells), data, groups, stratum, train, test, head, protocol)
+        units = [
+            to_units(
+                data,
+                block.X
+                if isinstance(layout, str) or not block.plates
+                else normalise.apply(name, block.X, layout),
+            )
+            for block in blocks
+        ]
+        fitted = _fit(name, units, data, groups, stratum, train, test, head, protocol)
         if best is None or fitted.loss < best.loss:
             best = fitted
     if best is None:
@@ -159,7 +167,7 @@ class _Fitted:
 
 def _fit(
     normalisation: str,
-    units: NDArray[np.float64],
+    units: Sequence[NDArray[np.float64]],
     data: TaskData,
     groups: NDArray[np.str_],
     stratum: NDArray[np.str_],
@@ -168,14 +176,14 @@ def _fit(
     head: type[Head] | Callable[[], Head],
     protocol: Protocol,
 ) -> _Fitted:
-    present = np.asarray(np.isfinite(units).any(axis=1))
+    present = np.all([np.isfinite(own).any(axis=1) for own in units], axis=0)
     fitted = _Fitted(normalisation, (len(test), len(data.readouts)))
     for name in np.unique(stratum[test]):
         rows = train[(stratum[train] == name) & present[train]]
         own = np.flatnonzero((stratum[test] == name) & present[test])
         if rows.size == 0:
             continue
-        Z = normalise.standardise(units, rows)
+        Z = normalise.balanced([normalise.standardise(own, rows) for own in units], rows)
         y = data.Y[rows]
         mask = ~np.isnan(y)
         model = build(head, protocol).fit(Z[rows], y, mask, groups[rows])
@@ -211,6 +219,25 @@ def _floor(
         y = data.Y[train[stratum[train] == name]]
         floor[stratum[test] == name] = observed_mean(y, ~np.isnan(y))
     return floor
+
+
+def _blocks(given: NDArray[np.floating[Any]] | Sequence[Block], data: TaskData) -> list[Block]:
+    """Return what a supplier gives as blocks, checked; a matrix is one block of image features."""
+    blocks = [Block("image", np.asarray(given))] if isinstance(given, np.ndarray) else list(given)
+    if not blocks:
+        raise TaskError("the features have no block; give a matrix or at least one block")
+    for block in blocks:
+        _check(block.X, data)
+    return blocks
+
+
+def _layout(data: TaskData, blocks: Sequence[Block]) -> normalise.Plates | str:
+    """Return the plates on which every image block has enough controls, or why there are none."""
+    found: normalise.Plates | str = "the features are no image features"
+    for block in blocks:
+        if block.plates:
+            found = normalise.plates(data.wells, data.well_control, block.X)
+    return found
 
 
 def _check(X: NDArray[np.floating[Any]], data: TaskData) -> None:

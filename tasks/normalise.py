@@ -31,7 +31,7 @@ import numpy as np
 from tasks.base import TaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -104,6 +104,20 @@ def standardise(X: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.
     Z[np.isnan(Z)] = 0.0
     Z[absent] = np.nan
     return Z
+
+
+def balanced(blocks: Sequence[NDArray[np.float64]], train: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Join standardised blocks (n, D_b) so that each has the same share of the rows' mean squared norm.
+
+    Block b of B is multiplied by (D / (B D_b))^½, D_b its features that vary over the training rows and D
+    their number in all: 3,000 columns then weigh no more in a penalty or a distance than 100, and the mean
+    squared norm of a training row is D, as without blocks. A single block is returned as it is.
+    """
+    if len(blocks) == 1:
+        return blocks[0]
+    live = np.array([max(1, int((Z[train] != 0.0).any(axis=0).sum())) for Z in blocks], np.float64)
+    factors = np.sqrt(live.sum() / (len(blocks) * live))
+    return np.hstack([Z * factor for Z, factor in zip(blocks, factors, strict=True)])
 
 
 def _scaled(
