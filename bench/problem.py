@@ -148,12 +148,12 @@ def training_table(problem: Problem, repeat: int, fold: int) -> pd.DataFrame:
     One row per well of a training unit, with the well's metadata, ``perturbation`` and the readouts of its
     unit; wells of tested perturbations are absent.
     """
-    import numpy as np
     import pandas as pd
 
-    data, folds = problem.data, problem.folds
-    own = folds[(folds["repeat"] == repeat) & (folds["fold"] != fold) & (folds["fold"] >= 0)]
-    units = np.unique(own["unit"].to_numpy(np.int64))
+    from tasks import folds as draw
+
+    data = problem.data
+    units = draw.split(problem.folds, repeat, fold)[1]
     chosen = data.members[units].tocoo()
     first = pd.DataFrame({"well": chosen.col, "unit": units[chosen.row]}).drop_duplicates("well")
     first = first.sort_values("well", ignore_index=True)

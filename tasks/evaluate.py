@@ -13,7 +13,8 @@ import numpy as np
 
 from tasks import normalise
 from tasks.base import Block, FoldId, FoldResult, Head, TaskData, TaskError
-from tasks.folds import split_groups, strata
+from tasks.folds import ids, split_groups, strata
+from tasks.folds import split as divide
 from tasks.heads.mean import observed_mean
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def run(
 
 def all_ids(folds: pd.DataFrame) -> list[FoldId]:
     """Return every outer fold of a fold table, ascending."""
-    pairs = folds[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"])
-    return [FoldId(int(r), int(k)) for r, k in pairs.itertuples(index=False, name=None)]
+    return [FoldId(*own) for own in ids(folds)]
 
 
 def run_fold(
@@ -112,13 +112,8 @@ def run_fold(
 
 
 def split(folds: pd.DataFrame, id: FoldId) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # noqa: A002
-    """Return the tested and the training units of an outer fold, ascending."""
-    own = folds[folds["repeat"] == id.repeat]
-    unit, fold = own["unit"].to_numpy(np.int64), own["fold"].to_numpy()
-    test, train = np.sort(unit[fold == id.fold]), np.sort(unit[(fold != id.fold) & (fold >= 0)])
-    if test.size == 0:
-        raise TaskError(f"there is no fold {id.fold} in repeat {id.repeat} of these folds")
-    return test, train
+    """Return the tested and the training units of an outer fold, ascending; see :func:`tasks.folds.split`."""
+    return divide(folds, id.repeat, id.fold)
 
 
 def to_units(data: TaskData, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Label = Literal["honest", "optimistic"]
-Split = Literal["grouped", "random-units"]
+Split = Literal["grouped", "random-units", "scaffold", "leave-out", "random-splits"]
 Controls = Literal["normalise-only"]
-Normalisation = Literal["fold", "plate-standardise", "plate-mad", "plate-spherise"]
-Pca = Literal["none"]
+Normalisation = Literal["none", "fold", "plate-standardise", "plate-mad", "plate-spherise", "tvn"]
 Floor = Literal["training-mean"]
 Variance = Literal["measured", "unmeasured"]
+Validation = Literal["unused", "train"]
 
 FOLDER = Path(__file__).parent / "protocols"
 
@@ -34,11 +35,19 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "label": get_args(Label),
     "split": get_args(Split),
     "controls": get_args(Controls),
-    "pca": get_args(Pca),
     "floor": get_args(Floor),
     "variance": get_args(Variance),
+    "validation": get_args(Validation),
 }
-_AT_LEAST = {"repeats": 1, "outer_folds": 2, "inner_folds": 2, "min_groups_per_inner_fold": 1, "seed": 0}
+_AT_LEAST = {
+    "repeats": 1,
+    "outer_folds": 2,
+    "inner_folds": 2,
+    "min_groups_per_inner_fold": 1,
+    "seed": 0,
+    "perturbation_folds": 2,
+}
+_PCA = re.compile(r"none|components-([1-9][0-9]*)|variance-(0\.[0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,82 @@ class LogGrid:
 
 
 @dataclass(frozen=True)
+class Shares:
+    """Shares of the perturbations that a random split trains on, sets aside and tests; they sum to 1."""
+
+    train: float = 0.7
+    validation: float = 0.1
+    test: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation", "test"):
+            _share(f"shares.{name}", getattr(self, name), 0.0 if name == "validation" else 1e-9)
+        if abs(self.train + self.validation + self.test - 1.0) > 1e-9:
+            raise TaskError("protocol settings shares.train, shares.validation and shares.test must sum to 1")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Feature selection inside the fold, as in :mod:`tasks.select`; no operation keeps every feature.
+
+    Parameters
+    ----------
+    operations
+        Names of operations, in the order in which they are applied; pycytominer's names and defaults.
+    na_cutoff
+        ``drop_na_columns``: share of missing training rows above which a feature goes.
+    min_variance
+        ``variance_threshold``: a feature whose variance is not above it goes.
+    freq_cut, unique_cut
+        ``frequency_threshold``: smallest ratio of the second most common value's count to the most
+        common's, and of distinct values to rows.
+    corr_threshold
+        ``correlation_threshold``: Pearson correlation above which the feature of the pair goes that is more
+        correlated with all others.
+    outlier_cutoff
+        ``drop_outliers``: absolute value above which a feature goes.
+    blocklist
+        ``blocklist``: names or patterns (``Nuclei_Correlation_Manders_*``) of features that go.
+    """
+
+    operations: tuple[str, ...] = ()
+    na_cutoff: float = 0.05
+    min_variance: float = 1e-6
+    freq_cut: float = 0.05
+    unique_cut: float = 0.01
+    corr_threshold: float = 0.9
+    outlier_cutoff: float = 500.0
+    blocklist: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for value in self.operations:
+            _one_of("selection.operations", value, OPERATIONS)
+        if len(set(self.operations)) < len(self.operations):
+            raise TaskError("protocol setting selection.operations names an operation twice")
+        for name in ("na_cutoff", "freq_cut", "unique_cut", "corr_threshold"):
+            _share(f"selection.{name}", getattr(self, name), 0.0)
+        for name in ("min_variance", "outlier_cutoff"):
+            _share(f"selection.{name}", getattr(self, name), 0.0, float("inf"))
+        if not all(isinstance(pattern, str) and pattern for pattern in self.blocklist):
+            raise TaskError("protocol setting selection.blocklist must be a list of names or patterns")
+        if ("blocklist" in self.operations) != bool(self.blocklist):
+            raise TaskError(
+                "protocol setting selection: the operation 'blocklist' and the list blocklist go together; "
+                "give both or neither"
+            )
+
+
+OPERATIONS = (
+    "variance_threshold",
+    "frequency_threshold",
+    "correlation_threshold",
+    "drop_na_columns",
+    "drop_outliers",
+    "blocklist",
+)
+
+
+@dataclass(frozen=True)
 class Protocol:
     """A protocol's settings.
 
@@ -75,9 +160,14 @@ class Protocol:
         ``optimistic`` where a split lets a perturbation stand in training and test; shown wherever the score
         is.
     split
-        ``grouped``: a perturbation is tested as a whole; ``random-units``: units are drawn singly.
+        ``grouped``: a perturbation is tested as a whole; ``random-units``: units are drawn singly;
+        ``scaffold``: perturbations with one Bemis–Murcko scaffold are tested together; ``leave-out``: units
+        with one value of ``split_by`` are tested together and, where perturbations stand in several of them,
+        by models that saw neither the value nor the perturbation; ``random-splits``: each repeat draws the
+        perturbations under test anew (``shares``), and they may be drawn in several repeats or in none.
     repeats, outer_folds, inner_folds
-        R, K and the number of inner folds in which everything chosen is chosen.
+        R, K and the number of inner folds in which everything chosen is chosen. Under ``leave-out`` K is the
+        largest number of folds that the values are dealt to; under ``random-splits`` it is 1.
     min_groups_per_inner_fold
         Every training set must hold at least this many groups (perturbations, or units under
         ``random-units``) per inner fold.
@@ -89,7 +179,8 @@ class Protocol:
     normalisation
         Menu for the wells' features, one of which is chosen per outer fold; see :mod:`tasks.normalise`.
     pca
-        ``none``.
+        Menu of projections, chosen with the normalisation: ``none``, ``components-N``, or ``variance-0.9``
+        (as many components as explain that share of the training units' variance).
     penalties
         Multipliers of a linear head's penalty; the infinite penalty is always added.
     floor
@@ -98,6 +189,17 @@ class Protocol:
         Smallest difference in mean skill that is called better.
     variance
         Whether the error rates of decisions under this split have been measured; else no interval is shown.
+    split_by
+        ``leave-out``: the column whose values are left out; ``scaffold``: the column with SMILES.
+    perturbation_folds
+        ``leave-out``: folds that the perturbations are dealt to where they stand in several values.
+    shares
+        Of ``random-splits``.
+    validation
+        What ``random-splits`` does with the validation share: ``unused``, or ``train``, where it is trained
+        on too.
+    selection
+        Feature selection fitted inside the fold, the same for every entrant.
     """
 
     name: str
@@ -111,11 +213,16 @@ class Protocol:
     seed: int = 20240
     controls: Controls = "normalise-only"
     normalisation: tuple[Normalisation, ...] = ("fold", "plate-standardise", "plate-spherise")
-    pca: Pca = "none"
+    pca: tuple[str, ...] = ("none",)
     penalties: LogGrid = field(default_factory=LogGrid)
     floor: Floor = "training-mean"
     margin: float = 0.01
     variance: Variance = "unmeasured"
+    split_by: str = ""
+    perturbation_folds: int = 5
+    shares: Shares = field(default_factory=Shares)
+    validation: Validation = "unused"
+    selection: Selection = field(default_factory=Selection)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -130,8 +237,24 @@ class Protocol:
             raise TaskError("protocol setting normalisation must be a list of at least one name, each once")
         for value in self.normalisation:
             _one_of("normalisation", value, get_args(Normalisation))
+        if not self.pca or len(set(self.pca)) != len(self.pca):
+            raise TaskError("protocol setting pca must be a list of at least one projection, each once")
+        for value in self.pca:
+            if not isinstance(value, str) or not _PCA.fullmatch(value):
+                raise TaskError(
+                    f"protocol setting pca cannot be {value!r}; it is none, components-N (components-50) or "
+                    "variance-SHARE (variance-0.9)"
+                )
         for key, least in _AT_LEAST.items():
-            _whole(key, getattr(self, key), least)
+            if not (key == "outer_folds" and self.split == "random-splits"):
+                _whole(key, getattr(self, key), least)
+        if self.split == "random-splits" and self.outer_folds != 1:
+            raise TaskError('split = "random-splits" has one fold under test per repeat: set outer_folds = 1')
+        if (self.split in ("leave-out", "scaffold")) != bool(self.split_by):
+            raise TaskError(
+                f"split = {self.split!r} with split_by = {self.split_by!r}: leave-out and scaffold need the "
+                "name of a column (Metadata_Plate, Metadata_SMILES), the other splits take none"
+            )
         if isinstance(self.margin, bool) or not isinstance(self.margin, int | float) or not self.margin >= 0:
             raise TaskError(f"protocol setting margin must be a number of at least 0, not {self.margin!r}")
         if self.split == "random-units" and self.label == "honest":
@@ -141,9 +264,19 @@ class Protocol:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values, ready for JSON."""
-        plain = asdict(self)
-        plain["normalisation"] = list(self.normalisation)
+        """All settings as plain values, ready for JSON.
+
+        Settings that came after the first release are left out where they have their default, so that a
+        protocol which does not use them keeps its hash.
+        """
+        plain: dict[str, Any] = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in _LATER or getattr(self, f.name) != _default(f)
+        }
+        plain = _plain(plain)
+        if self.pca == ("none",):
+            plain["pca"] = "none"
         return plain
 
     @cached_property
@@ -156,6 +289,28 @@ class Protocol:
         """Return a copy with other settings, and therefore another hash."""
         _known(settings, self.name)
         return replace(self, **_typed(settings))
+
+
+_LATER = ("split_by", "perturbation_folds", "shares", "validation", "selection")
+
+
+def _default(own: Any) -> Any:
+    return own.default if own.default is not MISSING else own.default_factory()
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses to tables and tuples to lists, as TOML and JSON have them."""
+    if isinstance(value, dict):
+        return {key: _plain(own) for key, own in value.items()}
+    if isinstance(value, LogGrid | Shares | Selection):
+        return _plain(asdict(value))
+    return list(value) if isinstance(value, tuple) else value
+
+
+def from_settings(settings: Mapping[str, Any]) -> Protocol:
+    """Return the protocol whose :attr:`Protocol.settings` these are, as a run's record holds them."""
+    _known(settings, str(settings.get("name", "")))
+    return Protocol(**_typed(settings))
 
 
 def names() -> tuple[str, ...]:
@@ -196,20 +351,32 @@ def _known(settings: Mapping[str, Any], where: str) -> None:
             raise TaskError(f"protocol {where!r} has no setting {key!r}{_hint(key, own)}")
 
 
+_TABLES: dict[str, type[LogGrid | Shares | Selection]] = {
+    "penalties": LogGrid,
+    "shares": Shares,
+    "selection": Selection,
+}
+
+
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Give lists and tables of a TOML file their types."""
     plain = dict(settings)
-    if isinstance(plain.get("normalisation"), list):
-        plain["normalisation"] = tuple(plain["normalisation"])
-    grid = plain.get("penalties")
-    if grid is not None and not isinstance(grid, LogGrid):
-        if not isinstance(grid, dict):
-            raise TaskError("protocol setting penalties must be a table with start, stop and num")
-        own = tuple(f.name for f in fields(LogGrid))
-        for key in grid:
+    for key in ("normalisation", "pca"):
+        if isinstance(plain.get(key), list):
+            plain[key] = tuple(plain[key])
+    if isinstance(plain.get("pca"), str):
+        plain["pca"] = (plain["pca"],)
+    for name, kind in _TABLES.items():
+        table = plain.get(name)
+        if table is None or isinstance(table, kind):
+            continue
+        own = tuple(f.name for f in fields(kind))
+        if not isinstance(table, dict):
+            raise TaskError(f"protocol setting {name} must be a table with {', '.join(own)}")
+        for key in table:
             if key not in own:
-                raise TaskError(f"protocol setting penalties has no entry {key!r}{_hint(key, own)}")
-        plain["penalties"] = LogGrid(**grid)
+                raise TaskError(f"protocol setting {name} has no entry {key!r}{_hint(key, own)}")
+        plain[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
     return plain
 
 
@@ -226,3 +393,9 @@ def _one_of(key: str, value: object, choices: tuple[str, ...]) -> None:
 def _whole(key: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise TaskError(f"protocol setting {key} must be a whole number of at least {least}, not {value!r}")
+
+
+def _share(key: str, value: object, least: float, most: float = 1.0) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        limits = f"from {least:g} to {most:g}" if most < float("inf") else f"of at least {least:g}"
+        raise TaskError(f"protocol setting {key} must be a number {limits}, not {value!r}")

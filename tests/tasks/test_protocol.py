@@ -11,7 +11,7 @@ from tasks.protocol import FOLDER, LogGrid, Protocol, load, names
 
 
 def test_every_shipped_protocol_loads_under_its_own_name():
-    assert names() == ("nested-cv", "random-wells")
+    assert {"nested-cv", "poster", "image2omics", "scaffold", "plate-out", "section-out"} < set(names())
     for name in names():
         assert load(name).name == name
 
