@@ -40,6 +40,42 @@ def test_a_known_vignette_is_recovered_within_one_percent(depth, typical, most):
     assert np.percentile(error, 99) < most
 
 
+def test_two_rounds_with_a_continued_border_recover_a_vignette_within_one_percent_everywhere():
+    """Measured, 30 % down to the darkest corner: 0.97 % from 150 fields, 0.23 % from the light alone.
+
+    From the light alone the paper's estimate errs by 2.95 %, the border by 1.98 %, two rounds by 1.74 %.
+    """
+    light = vignette(256, 0.2)
+
+    def most(mean: np.ndarray, **settings) -> float:
+        flat = flat_field(mean, FlatField(**settings))[0]
+        return float(np.abs(flat / flat.mean() / light - 1).max())
+
+    assert most(mean_image(plate(light, 150))[0], border="continue", rounds=2) < 0.01
+    alone = 1000 * light[None]
+    assert most(alone, border="continue", rounds=2) < 0.004
+    assert most(alone) > 0.025
+    assert most(alone, border="continue") > 0.015
+    assert most(alone, rounds=2) > 0.015
+
+
+def test_a_second_round_estimates_what_the_first_has_left():
+    mean = next(plate(vignette(64, 0.2), 1)).astype(float)
+    config = FlatField(border="continue")
+    first = flat_field(mean, config)
+    rest = flat_field(mean / first, config)
+    twice = flat_field(mean, FlatField(border="continue", rounds=2))
+    np.testing.assert_allclose(twice, first * rest, rtol=1e-5)
+
+
+def test_a_continued_border_follows_a_slope_to_the_edge():
+    """Of a plane, percentile and Gaussian change nothing but the constant that the percentile takes off."""
+    slope = np.broadcast_to(np.linspace(1000.0, 2000.0, 96), (96, 96))[None]
+    flat = flat_field(slope, FlatField(border="continue"))[0]
+    assert np.ptp(flat - slope[0]) < 2.0
+    assert np.ptp(flat_field(slope, FlatField())[0] - slope[0]) > 20.0
+
+
 def test_the_estimate_is_the_papers_formula_step_by_step():
     fields = [np.random.default_rng(i).uniform(50, 90, (1, 60, 70)) for i in range(3)]
     config = FlatField(window_px=7, sigma_px=3.0, percentile=10.0, small="refuse")
