@@ -230,7 +230,12 @@ def ours(field: BenchField) -> tuple[dict[str, float], dict[str, Columns]]:
                 )
                 put("intensity, correlation", f"{a} {b} Correlation_RWC_{side + 1}", both.rwc[:, i, j])
 
-        automatic = timed("Costes", lambda b=base, v=values: costes.measure_costes(b, v, pairs))
+        automatic = timed(
+            "Costes",
+            lambda b=base, v=values: costes.measure_costes(
+                b, v, pairs, costes.object_thresholds(b, v, pairs)
+            ),
+        )
         for j, (a, b) in enumerate(pairs):
             for side in range(2):
                 put("Costes", f"{a} {b} Correlation_Costes_{side + 1}", automatic[:, j, side])

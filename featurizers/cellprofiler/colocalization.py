@@ -5,8 +5,9 @@ threshold, T percent of the object's maximum in each channel; with Σ' over pixe
 it, and Σa over those where a does:
 
 Overlap = Σ'ab / √(Σ'a² Σ'b²), K(a, b) = Σ'ab / Σ'a², Manders(a, b) = Σ'a / Σa, and RWC(a, b) = Σ'a w / Σa
-with w = (R - abs(rank a - rank b)) / R, ranks among the distinct intensities of the object and R the larger
-number of them (Singan et al. 2011 [1]_). Where both never reach it together, the four are 0.
+with w = (R - abs(rank a - rank b)) / R, ranks among distinct intensities and R the larger number of them
+(Singan et al. 2011 [1]_). CellProfiler ranks the pixels of all objects in the field together, cp-measure
+those of each object. Where both never reach the threshold together, the four are 0.
 
 References
 ----------
@@ -48,9 +49,16 @@ class Colocalization:
 
 @kernel
 def _measure(
-    values: NDArray[np.float64], rank: NDArray[np.int32], start: NDArray[np.int64], threshold: float
+    values: NDArray[np.float64],
+    rank: NDArray[np.int32],
+    levels: NDArray[np.int64],
+    start: NDArray[np.int64],
+    threshold: float,
 ) -> NDArray[np.float64]:
-    """Return (6, n, C, C) in the order of the fields of :class:`Colocalization`."""
+    """Return (6, n, C, C) in the order of the fields of :class:`Colocalization`.
+
+    ``levels`` (C,) are the distinct intensities of each channel; 0 counts those of each object.
+    """
     channels, n_objects = values.shape[0], start.size - 1
     out = np.full((6, n_objects, channels, channels), np.nan)
     mean = np.empty(channels)
@@ -74,7 +82,7 @@ def _measure(
                 top = max(top, rank[c, p])
             mean[c] = total / (last - first)
             constant[c] = low == high
-            ranks[c] = top + 1
+            ranks[c] = levels[c] if levels[c] > 0 else top + 1
             cut[c] = threshold * high
             spread = 0.0
             bright = 0.0
@@ -136,7 +144,11 @@ def _measure(
 
 
 def measure_colocalization(
-    objects: Objects, values: NDArray[np.float64], rank: NDArray[np.int32], threshold: float = 15.0
+    objects: Objects,
+    values: NDArray[np.float64],
+    rank: NDArray[np.int32],
+    threshold: float = 15.0,
+    levels: NDArray[np.int64] | None = None,
 ) -> Colocalization:
     """Measure all pairs of channels.
 
@@ -147,11 +159,16 @@ def measure_colocalization(
     values
         (C, P) pixels.
     rank
-        (C, P) from :func:`~featurizers.cellprofiler.ranks.sort_by_intensity`.
+        (C, P) from :func:`~featurizers.cellprofiler.ranks.sort_by_intensity` (ranks in the object) or
+        :func:`~featurizers.cellprofiler.ranks.rank_together` (ranks in the field, as CellProfiler's).
     threshold
         T, in percent of the object's maximum.
+    levels
+        (C,) number of ranks, with ``rank_together``.
     """
     if not 0 <= threshold < 100:
         msg = f"the colocalization threshold is a percentage from 0 to below 100, not {threshold}"
         raise FeaturizerError(msg)
-    return Colocalization(*_measure(values, rank, objects.start, threshold / 100))
+    if levels is None:
+        levels = np.zeros(len(values), np.int64)
+    return Colocalization(*_measure(values, rank, levels, objects.start, threshold / 100))

@@ -56,6 +56,10 @@ class CellProfilerConfig:
         Rings of the radial distribution.
     colocalization_threshold
         Percent of the object's maximum.
+    colocalization
+        Whose pixels the ranks of RWC and the thresholds of Costes come from: ``field`` ranks the pixels of
+        all objects together and finds one threshold in the whole image (CellProfiler); ``object`` looks at
+        each object alone (cp-measure).
     costes_scale
         Candidate thresholds between 0 and 1.
     quantiles
@@ -76,6 +80,7 @@ class CellProfilerConfig:
     granularity_length: int = 16
     rings: int = 4
     colocalization_threshold: float = 15.0
+    colocalization: Literal["field", "object"] = "field"
     costes_scale: int = 65535
     quantiles: Literal["cellprofiler", "linear"] = "cellprofiler"
     neighbors: tuple[str, ...] = ("cells within 5", "nuclei within 1", "cells adjacent")
@@ -93,6 +98,7 @@ class CellProfilerConfig:
             (self.cytoplasm, ("shrunken-nuclei", "whole-nuclei")),
             (self.border, ("drop", "keep")),
             (self.quantiles, ("cellprofiler", "linear")),
+            (self.colocalization, ("field", "object")),
         ):
             if value not in choices:
                 msg = f"cellprofiler: {value!r} is none of {', '.join(choices)}"

@@ -11,6 +11,9 @@ correlation matters, which is that of the covariance, and each pixel belongs to 
 interval of candidates. With pixels sorted into bins by the ends of their intervals and running sums along
 that order, a candidate costs a look at one bin (Costes et al. 2004 [1]_).
 
+CellProfiler searches once in the whole image, background included, and uses that threshold in every object;
+cp-measure searches in each object. Both are here: :func:`image_thresholds` and :func:`object_thresholds`.
+
 References
 ----------
 .. [1] Costes SV, Daelemans D, Cho EH, Dobbin Z, Pavlakis G, Lockett S (2004). Automatic and quantitative
@@ -210,8 +213,12 @@ def _threshold(
     begin: NDArray[np.int64],
     order: NDArray[np.int64],
     sums: NDArray[np.float64],
+    whole: bool,  # noqa: FBT001 - Numba compiles no keyword-only arguments
 ) -> int:
     """Return the lowest candidate with a positively correlated background, or -1 without a usable one.
+
+    A background that is constant in one channel has no correlation: CellProfiler (``whole``) ends the search
+    there, cp-measure goes on above.
 
     x, y (n,) are the channels in grey levels, less about their means. On the grid they are integers, so that
     a covariance of exactly 0 shows as 0 and not as the sign of a rounding residue. Pixel i is foreground for
@@ -260,11 +267,13 @@ def _threshold(
                 sum_x += all_x - to_x
                 sum_y += all_y - to_y
                 sum_xy += all_xy - to_xy
-        if (
-            count < 3
-            or count * sum_xy - sum_x * sum_y < 0.0
-            or not _varies(candidate, n, span, order[1], x, y)
-        ):
+        if count < 3:
+            left = candidate - 1
+        elif not _varies(candidate, n, span, order[1], x, y):
+            if whole:
+                break
+            left = candidate - 1
+        elif count * sum_xy - sum_x * sum_y < 0.0:
             left = candidate - 1
         else:
             right = candidate + 1
@@ -272,6 +281,8 @@ def _threshold(
         previous = candidate
         width = right - left
         candidate = (width * 5 // 6 if width > 6 else width // 2) + left
+    if whole:
+        return found
     if found < 0 or candidate != previous:
         return -1
     count = 0  # the threshold is one below, and must have a background too
@@ -284,10 +295,14 @@ def _threshold(
 
 
 @kernel
-def _costes(
-    values: NDArray[np.float64], start: NDArray[np.int64], pairs: NDArray[np.int64], scale: int
+def _cuts(
+    values: NDArray[np.float64],
+    start: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    scale: int,
+    whole: bool,  # noqa: FBT001 - as above
 ) -> NDArray[np.float64]:
-    """Return (n, pairs, 2), NaN where undefined."""
+    """Return the thresholds of a and b (n, pairs, 2), NaN where there are none."""
     channels, n_objects = values.shape[0], start.size - 1
     out = np.full((n_objects, pairs.shape[0], 2), np.nan)
     largest = 1
@@ -326,11 +341,38 @@ def _costes(
                 else:
                     span[0, i] = reached
                     span[1, i] = own[pairs[j, 0], i]
-            found = _threshold(n, centred[pairs[j, 0]], centred[pairs[j, 1]], span, scale, begin, order, sums)
-            if found < 0:
+            found = _threshold(
+                n, centred[pairs[j, 0]], centred[pairs[j, 1]], span, scale, begin, order, sums, whole
+            )
+            if found < 0 and not whole:
                 continue
-            cut_a = (found - 1) / scale
-            cut_b = slope * cut_a + offset
+            out[k, j, 0] = (max(found, 1) - 1) / scale
+            out[k, j, 1] = slope * out[k, j, 0] + offset
+    return out
+
+
+@kernel
+def _shares(
+    values: NDArray[np.float64],
+    start: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    cuts: NDArray[np.float64],
+    shared: bool,  # noqa: FBT001 - as above
+) -> NDArray[np.float64]:
+    """Return (n, pairs, 2), NaN where undefined; ``cuts`` has a row per object, or one that all share.
+
+    If they share it, CellProfiler's rule: 0 for all objects when none has a pixel above both thresholds.
+    """
+    lit = np.zeros(pairs.shape[0], np.int64)
+    out = np.full((start.size - 1, pairs.shape[0], 2), np.nan)
+    for k in range(start.size - 1):
+        first, last = start[k], start[k + 1]
+        row = 0 if shared else k
+        for j in range(pairs.shape[0]):
+            a, b = values[pairs[j, 0]], values[pairs[j, 1]]
+            cut_a, cut_b = cuts[row, j, 0], cuts[row, j, 1]
+            if np.isnan(cut_a) or np.isnan(cut_b):
+                continue
             total_a = 0.0
             total_b = 0.0
             both_a = 0.0
@@ -342,18 +384,23 @@ def _costes(
                 if y >= cut_b:
                     total_b += y
                 if x > cut_a and y > cut_b:
+                    lit[j] += 1
                     both_a += x
                     both_b += y
-            if total_a > 0.0 and total_b > 0.0:
+            if total_a > 0.0:
                 out[k, j, 0] = both_a / total_a
+            if total_b > 0.0:
                 out[k, j, 1] = both_b / total_b
+    for j in range(pairs.shape[0]):
+        if shared and lit[j] == 0:
+            out[:, j] = 0.0
     return out
 
 
-def measure_costes(
+def object_thresholds(
     objects: Objects, values: NDArray[np.float64], pairs: Sequence[tuple[int, int]], scale: int = 65535
 ) -> NDArray[np.float64]:
-    """Measure Costes' coefficients.
+    """Return the thresholds of each object's own pixels, as cp-measure finds them.
 
     Parameters
     ----------
@@ -368,13 +415,63 @@ def measure_costes(
 
     Returns
     -------
-    (n, pairs, 2) float64: C(a, b) and C(b, a). NaN where no regression, no threshold or no signal exists.
+    (n, pairs, 2) float64: thresholds of a and of b; NaN where no regression or no threshold exists.
 
     Raises
     ------
     FeaturizerError
         When a pixel lies outside [0, 1] or ``scale`` outside 2 ... 2³² - 1.
     """
+    _check(values, scale)
+    return _cuts(values, objects.start, _array(pairs), scale, False)  # noqa: FBT003
+
+
+def image_thresholds(
+    pixels: NDArray[np.float64], pairs: Sequence[tuple[int, int]], scale: int = 65535
+) -> NDArray[np.float64]:
+    """Return the thresholds of whole images (C, H, W), background included, as CellProfiler finds them.
+
+    Arguments, errors and the result (pairs, 2) are those of :func:`object_thresholds`, but a search that
+    finds nothing ends at the threshold 0; NaN where no regression exists.
+    """
+    _check(pixels, scale)
+    flat = np.ascontiguousarray(pixels.reshape(len(pixels), -1))
+    return _cuts(flat, np.array([0, flat.shape[1]]), _array(pairs), scale, True)[0]  # noqa: FBT003
+
+
+def measure_costes(
+    objects: Objects,
+    values: NDArray[np.float64],
+    pairs: Sequence[tuple[int, int]],
+    thresholds: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Measure Costes' coefficients.
+
+    Parameters
+    ----------
+    objects
+        n objects with P pixels.
+    values
+        (C, P) pixels in [0, 1].
+    pairs
+        Ordered pairs of channels (a, b).
+    thresholds
+        (n, pairs, 2) from :func:`object_thresholds` or (pairs, 2) from :func:`image_thresholds`.
+
+    Returns
+    -------
+    (n, pairs, 2) float64: C(a, b) and C(b, a). NaN without thresholds, or without signal above them.
+    """
+    shared = thresholds.ndim == 2
+    cuts = thresholds[None] if shared else thresholds
+    return _shares(values, objects.start, _array(pairs), cuts, shared)
+
+
+def _array(pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    return np.asarray(pairs, np.int64).reshape(-1, 2)
+
+
+def _check(values: NDArray[np.float64], scale: int) -> None:
     if values.size and (values.min() < 0 or values.max() > 1):
         msg = (
             f"Costes' thresholds need pixels in [0, 1], and these go from {values.min():g} to "
@@ -384,4 +481,3 @@ def measure_costes(
     if not 2 <= scale < 2**32:
         msg = f"Costes' thresholds need a scale from 2 to 2^32 - 1 grey levels, not {scale}"
         raise FeaturizerError(msg)
-    return _costes(values, objects.start, np.asarray(pairs, np.int64).reshape(-1, 2), scale)

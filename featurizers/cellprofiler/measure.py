@@ -10,7 +10,7 @@ import numpy as np
 
 from featurizers.cellprofiler.colocalization import Colocalization, measure_colocalization
 from featurizers.cellprofiler.config import neighbor_setting
-from featurizers.cellprofiler.costes import measure_costes
+from featurizers.cellprofiler.costes import image_thresholds, measure_costes, object_thresholds
 from featurizers.cellprofiler.distance import squared_distances
 from featurizers.cellprofiler.granularity import GranularityConfig, measure_granularity
 from featurizers.cellprofiler.hull import convex_hulls, enclosing_circles
@@ -20,7 +20,7 @@ from featurizers.cellprofiler.names import DEFINED_ADVANCED, families_of, neighb
 from featurizers.cellprofiler.neighbors import measure_neighbors
 from featurizers.cellprofiler.objects import Objects, find_objects, gather
 from featurizers.cellprofiler.radial import measure_radial_distribution
-from featurizers.cellprofiler.ranks import sort_by_intensity
+from featurizers.cellprofiler.ranks import rank_together, sort_by_intensity
 from featurizers.cellprofiler.sizeshape import measure_shape
 from featurizers.cellprofiler.texture import measure_texture
 from featurizers.cellprofiler.vocabulary import INTENSITY, STANDARD_SHAPE
@@ -43,12 +43,14 @@ class _Measured:
         objects: Objects,
         pixels: NDArray[np.float64],
         spectrum: NDArray[np.float64] | None,
+        thresholds: NDArray[np.float64] | None,
         config: CellProfilerConfig,
     ) -> None:
         self.compartment = compartment
         self.objects = objects
         self.values = gather(pixels, objects)
         self.spectrum = spectrum
+        self.thresholds = thresholds
         self.config = config
 
     @cached_property
@@ -78,9 +80,11 @@ class _Measured:
 
     @cached_property
     def _colocalization(self) -> Colocalization:
-        return measure_colocalization(
-            self.objects, self.values, self._sorted[1], self.config.colocalization_threshold
-        )
+        rank, levels = self._sorted[1], None
+        if self.config.colocalization == "field":
+            rank, levels = rank_together(self.values)
+        threshold = self.config.colocalization_threshold
+        return measure_colocalization(self.objects, self.values, rank, threshold, levels)
 
     def family(self, family: Family) -> NDArray[np.float64]:
         """Return the values of one family, (n, ...) in the order of its names."""
@@ -102,7 +106,10 @@ class _Measured:
             case "slope":
                 return self._colocalization.slope[:, a, b]
             case "costes":
-                return measure_costes(self.objects, self.values, pairs, config.costes_scale)
+                cuts = self.thresholds
+                if cuts is None:
+                    cuts = object_thresholds(self.objects, self.values, pairs, config.costes_scale)
+                return measure_costes(self.objects, self.values, pairs, cuts)
             case "granularity":
                 assert self.spectrum is not None
                 return self.spectrum
@@ -178,9 +185,14 @@ def measure(
             config.granularity_length,
         )
         spectra = measure_granularity(objects, pixels, settings)
+    thresholds = None
+    if "costes" in config.families and config.colocalization == "field":
+        pairs = list(combinations(range(len(pixels)), 2))
+        thresholds = image_thresholds(pixels, pairs, config.costes_scale)
     blocks = []
     for j, (compartment, found) in enumerate(zip(config.compartments, objects, strict=True)):
-        measured = _Measured(compartment, found, pixels, spectra[j] if spectra else None, config)
+        spectrum = spectra[j] if spectra else None
+        measured = _Measured(compartment, found, pixels, spectrum, thresholds, config)
         row = np.searchsorted(found.ids, ids)
         known = row < len(found)
         known[known] = found.ids[row[known]] == ids[known]

@@ -78,6 +78,35 @@ def _codes(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
+def rank_together(values: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rank the pixels of all objects together, as CellProfiler does for its rank-weighted colocalisation.
+
+    Parameters
+    ----------
+    values
+        (C, P) pixels.
+
+    Returns
+    -------
+    rank : (C, P) int32
+        Rank of each pixel's intensity among the distinct ones of its channel, from 0.
+    levels : (C,) int64
+        How many distinct ones there are.
+    """
+    rank, levels = np.zeros(values.shape, np.int32), np.zeros(len(values), np.int64)
+    for c, channel in enumerate(values):
+        if not channel.size:
+            continue
+        codes = _codes(channel)
+        codes -= codes.min()
+        seen = np.zeros(codes.max() + 1, np.int32)
+        seen[codes] = 1
+        order = np.cumsum(seen, dtype=np.int32)
+        rank[c] = order[codes] - 1
+        levels[c] = order[-1]
+    return rank, levels
+
+
 def sort_by_intensity(
     objects: Objects, values: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -4,7 +4,7 @@ import pytest
 from featurizers.base import FeaturizerError
 from featurizers.cellprofiler.colocalization import measure_colocalization
 from featurizers.cellprofiler.objects import find_objects, gather
-from featurizers.cellprofiler.ranks import sort_by_intensity
+from featurizers.cellprofiler.ranks import rank_together, sort_by_intensity
 
 
 def measure(mask, pixels, threshold=15.0):
@@ -93,3 +93,21 @@ def test_channels_never_bright_together_do_not_colocalize():
 def test_a_threshold_that_is_no_percentage_is_refused(field):
     with pytest.raises(FeaturizerError, match="percentage"):
         measure(field.cells, field.pixels, threshold=100)
+
+
+@pytest.mark.parametrize("grid", [65535, 4, None])
+def test_ranks_of_the_field_weight_as_cellprofiler_defines(field, grid):
+    pixels = field.pixels if grid is None else np.rint(field.pixels * grid) / grid
+    objects = find_objects(field.cells)
+    values = gather(pixels, objects)
+    rank, levels = rank_together(values)
+    ours = measure_colocalization(objects, values, rank, 15.0, levels).rwc
+    x, y = values[0], values[2]
+    ranks = [np.unique(v, return_inverse=True)[1] for v in (x, y)]
+    most = max(r.max() for r in ranks) + 1
+    weight = (most - np.abs(ranks[0] - ranks[1])) / most
+    for k, (first, last) in enumerate(zip(objects.start[:-1], objects.start[1:], strict=True)):
+        a, b, w = x[first:last], y[first:last], weight[first:last]
+        both = (a >= 0.15 * a.max()) & (b >= 0.15 * b.max())
+        assert ours[k, 0, 2] == pytest.approx((a * w)[both].sum() / a[a >= 0.15 * a.max()].sum())
+        assert ours[k, 2, 0] == pytest.approx((b * w)[both].sum() / b[b >= 0.15 * b.max()].sum())

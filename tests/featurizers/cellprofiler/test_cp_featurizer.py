@@ -85,6 +85,7 @@ def test_every_column_of_the_whole_set_is_the_one_its_name_says(field, assert_eq
         CellProfiler.presets["full"],
         families=tuple(f for f in FAMILIES if f not in ("neighbors", "image")),
         cytoplasm="whole-nuclei",
+        colocalization="object",
         neighbors=(),
     )
     names = column_names([c.name for c in CHANNELS], config)
