@@ -99,11 +99,14 @@ class Block:
     plates
         Whether the protocol's plate normalisations apply: the negative controls of image plates say nothing
         of values that were measured elsewhere.
+    names
+        D names of the features, where they are known; only a blocklist asks for them.
     """
 
     name: str
     X: NDArray[np.float32]
     plates: bool = True
+    names: tuple[str, ...] = ()
 
 
 FeatureSupplier = Callable[[FoldId], NDArray[np.float32] | Sequence[Block]]
@@ -211,7 +214,15 @@ class Task(ABC):
     layer_kinds: ClassVar[tuple[str, ...]]
     """Kinds of readout layer (``abundance``, ``regulation``, ``target``) that the task takes."""
     floor: ClassVar[str]
+    """Head of the floor's run."""
+
+    floor_label: ClassVar[str] = "training mean"
+    """What a board calls the floor."""
+
     default_head: ClassVar[str]
+    needs_head: ClassVar[bool] = True
+    """False for a task that scores features as they are: see :mod:`tasks.embedding`."""
+
     estimand: ClassVar[str] = "r2"
     """Column of the scores whose mean over readouts ranks a board."""
 
@@ -231,6 +242,28 @@ class Task(ABC):
     @abstractmethod
     def prepare(self, data: TaskData) -> TaskData:
         """Check the layer for this task and return what is fitted, or raise :class:`TaskError`."""
+
+    def from_wells(self, data: TaskData, labels: Sequence[str] = ()) -> tuple[TaskData, ...]:  # noqa: ARG002
+        """Return what is asked of the wells alone, without a readout layer; nothing by default.
+
+        Parameters
+        ----------
+        data
+            One unit per well, without readouts.
+        labels
+            Columns of the wells that were named to be asked about; empty leaves it to the task.
+        """
+        return ()
+
+    def rules(self, protocol: Protocol) -> Protocol:
+        """Return the protocol that the task runs under when ``protocol`` is chosen: that one by default."""
+        return protocol
+
+    def split(self, data: TaskData, protocol: Protocol) -> pd.DataFrame:
+        """Return the outer folds of the units; see :func:`tasks.folds.make`."""
+        from tasks import folds
+
+        return folds.make(data, protocol)
 
     @abstractmethod
     def score(self, data: TaskData, folds: pd.DataFrame, results: list[FoldResult]) -> Scored:

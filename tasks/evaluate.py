@@ -6,13 +6,14 @@ everything else on the training units of the fold.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks import normalise
 from tasks.base import Block, FoldId, FoldResult, Head, TaskData, TaskError
+from tasks.design import design
 from tasks.folds import ids, split_groups, strata
 from tasks.folds import split as divide
 from tasks.heads.mean import observed_mean
@@ -57,11 +58,12 @@ def run_fold(
 ) -> FoldResult:
     """Fit on the training units of one outer fold and predict its tested units.
 
-    Per member of the normalisation menu that the plates allow: wells are normalised, averaged into units,
-    standardised on the training units, and a head is fitted per stratum of ``fit_by``. The member is kept
-    whose mean over readouts of (inner loss / training sum of squares) is smallest (ties: the earlier in the
-    menu); all strata share it. The floor is the mean of the training units' observed readouts per stratum,
-    whether or not they have features, so that every entrant is scored against the same floor.
+    Per member of the normalisation menu that the plates allow, and per projection: wells are normalised,
+    averaged into units, standardised, selected and projected on the training units (:mod:`tasks.design`), and
+    a head is fitted per stratum of ``fit_by``. The pair is kept whose mean over readouts of (inner loss /
+    training sum of squares) is smallest (ties: the earlier in the menus); all strata share it. The floor is
+    the mean of the training units' observed readouts per stratum, whether or not they have features, so that
+    every entrant is scored against the same floor.
 
     Parameters
     ----------
@@ -89,7 +91,7 @@ def run_fold(
     groups = split_groups(data, protocol)
     best: _Fitted | None = None
     for name in protocol.normalisation:
-        if name != "fold" and isinstance(layout, str):
+        if name not in normalise.PLAIN and isinstance(layout, str):
             continue
         units = [
             to_units(
@@ -100,12 +102,17 @@ def run_fold(
             )
             for block in blocks
         ]
-        fitted = _fit(name, units, data, groups, stratum, train, test, head, protocol)
-        if best is None or fitted.loss < best.loss:
-            best = fitted
+        names = [block.names if name != "tvn" else () for block in blocks]
+        for projection in protocol.pca:
+            menu = _Member(name, projection, names)
+            fitted = _fit(menu, units, data, groups, stratum, train, test, head, protocol)
+            if best is None or fitted.loss < best.loss:
+                best = fitted
     if best is None:
         raise TaskError(f"protocol {protocol.name!r} offers plate normalisations only, and {layout}")
-    chosen: dict[str, Any] = {"normalisation": best.normalisation, **best.chosen}
+    chosen: dict[str, Any] = {"normalisation": best.member.normalisation, **best.chosen}
+    if len(protocol.pca) > 1:
+        chosen["pca"] = best.member.projection
     if isinstance(layout, str) and len(protocol.normalisation) > 1:
         chosen["plate_normalisation_unavailable"] = layout
     return FoldResult(id, test, best.prediction, _floor(data, stratum, train, test), chosen)
@@ -150,18 +157,27 @@ def permuted(data: TaskData, seed: int) -> TaskData:
     return replace(data, Y=data.Y[source])
 
 
-class _Fitted:
-    """Predictions and choices under one normalisation."""
+@dataclass(frozen=True)
+class _Member:
+    """One choice for the features: a normalisation, a projection; and the features' names per block."""
 
-    def __init__(self, normalisation: str, shape: tuple[int, int]) -> None:
-        self.normalisation = normalisation
+    normalisation: str
+    projection: str
+    names: Sequence[tuple[str, ...]]
+
+
+class _Fitted:
+    """Predictions and choices under one member of the menu."""
+
+    def __init__(self, member: _Member, shape: tuple[int, int]) -> None:
+        self.member = member
         self.prediction = np.full(shape, np.nan, np.float32)
-        self.chosen: dict[str, NDArray[Any]] = {}
+        self.chosen: dict[str, Any] = {}
         self.loss = 0.0
 
 
 def _fit(
-    normalisation: str,
+    member: _Member,
     units: Sequence[NDArray[np.float64]],
     data: TaskData,
     groups: NDArray[np.str_],
@@ -172,13 +188,15 @@ def _fit(
     protocol: Protocol,
 ) -> _Fitted:
     present = np.all([np.isfinite(own).any(axis=1) for own in units], axis=0)
-    fitted = _Fitted(normalisation, (len(test), len(data.readouts)))
+    fitted = _Fitted(member, (len(test), len(data.readouts)))
     for name in np.unique(stratum[test]):
         rows = train[(stratum[train] == name) & present[train]]
         own = np.flatnonzero((stratum[test] == name) & present[test])
         if rows.size == 0:
             continue
-        Z = normalise.balanced([normalise.standardise(own, rows) for own in units], rows)
+        Z, settled = design(
+            units, rows, member.normalisation, member.projection, protocol.selection, member.names
+        )
         y = data.Y[rows]
         mask = ~np.isnan(y)
         model = build(head, protocol).fit(Z[rows], y, mask, groups[rows])
@@ -186,7 +204,7 @@ def _fit(
             fitted.prediction[own] = model.predict(Z[test[own]])
         fitted.loss += _relative(model.inner_loss_, y, mask)
         suffix = "" if name == "all" else f"[{name}]"
-        fitted.chosen |= {key + suffix: value for key, value in model.chosen_.items()}
+        fitted.chosen |= {key + suffix: value for key, value in {**model.chosen_, **settled}.items()}
     return fitted
 
 

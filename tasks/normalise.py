@@ -1,5 +1,7 @@
 """Normalisation of well features: the menu from which a run's inner folds choose.
 
+``none``
+    Wells as they are, and not standardised afterwards either.
 ``fold``
     Wells as they are.
 ``plate-standardise``
@@ -10,8 +12,14 @@
     ``plate-standardise``, then z W with W = ((1 − γ) C + γ I)^(−1/2), C the controls' correlation matrix on
     that plate and γ the Ledoit–Wolf shrinkage: ZCA whitening of the controls [1]_, [2]_. W is computed from
     the singular vectors of the centred *and scaled* controls, so that C is what is whitened.
+``tvn``
+    Typical variation normalisation as EFAAR has it [3]_: all wells standardised to the controls of all
+    plates, rotated to the controls' principal components, each divided by the controls' standard deviation,
+    then per plate z (C + I / 2)^(−1/2), C the covariance (divisor m − 1) of that plate's controls. Components
+    without variance among the controls are left out, so there are at most as many as controls less one.
 
-Every member of the menu is followed by :func:`standardise`, fitted on the training units of the outer fold.
+Every member of the menu but ``none`` is followed by :func:`standardise`, fitted on the training units of the
+outer fold.
 Nothing but negative controls is used here, so no test row is.
 
 References
@@ -19,6 +27,8 @@ References
 .. [1] Kessy, Lewin & Strimmer, Optimal whitening and decorrelation, Am. Stat. 2018, eq. 8 (ZCA-cor).
 .. [2] Ledoit & Wolf, A well-conditioned estimator for large-dimensional covariance matrices,
    J. Multivar. Anal. 2004.
+.. [3] Celik et al., Building, benchmarking, and exploring perturbative maps of transcriptional and
+   morphological data, PLoS Comput. Biol. 2024; Ando et al. 2017, whose method it is.
 """
 
 from __future__ import annotations
@@ -35,6 +45,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from numpy.typing import NDArray
+
+PLAIN = ("none", "fold")
+"""Members that need no controls."""
 
 MIN_CONTROLS = 4
 """Fewest negative controls of a plate from which its centre and spread are estimated."""
@@ -71,17 +84,19 @@ def plates(wells: pd.DataFrame, control: NDArray[np.bool_], X: NDArray[np.floati
 
 
 def apply(name: str, X: NDArray[np.floating], layout: Plates) -> NDArray[np.float64]:
-    """Return X (N, D) normalised per plate by the named member of the menu, as float64.
+    """Return X (N, D) normalised per plate by the named member of the menu, as float64; ``tvn`` gives (N, k).
 
     A feature whose controls have no spread on a plate is divided by its spread over the controls of all
     plates (each plate's centred first), and by 1 where that is 0 too; ``plate-spherise`` leaves it out of its
     mixing. A difference from the control mean that is rounding becomes 0. NaN stays NaN, except that
-    ``plate-spherise`` puts a missing feature of a present well at the control mean.
+    ``plate-spherise`` and ``tvn`` put a missing feature of a present well at the control mean.
     """
-    if name == "fold":
+    if name in PLAIN:
         return np.asarray(X, np.float64)
     if name not in _MENU:
-        raise TaskError(f"there is no normalisation {name!r}; there are: fold, {', '.join(sorted(_MENU))}")
+        raise TaskError(
+            f"there is no normalisation {name!r}; there are: {', '.join((*PLAIN, *sorted(_MENU)))}"
+        )
     return _MENU[name](np.asarray(X, np.float64), layout)
 
 
@@ -174,6 +189,28 @@ def _spherise(X: NDArray[np.float64], layout: Plates) -> NDArray[np.float64]:
     return Z
 
 
+def _tvn(X: NDArray[np.float64], layout: Plates) -> NDArray[np.float64]:
+    absent = np.isnan(X).all(axis=1)
+    everywhere = Plates(("",), (np.arange(len(X)),), (np.concatenate(layout.controls),))
+    Z = _standardise(X, everywhere)
+    Z[np.isnan(Z)] = 0.0
+    own = everywhere.controls[0]
+    _, s, Vt = np.linalg.svd(Z[own] - Z[own].mean(axis=0), full_matrices=False)
+    live = s > NEGLIGIBLE * max(float(s.max(initial=0.0)), 1e-300)
+    if not live.any():
+        Z = np.zeros((len(X), 1))
+        Z[absent] = np.nan
+        return Z
+    # Scores of the controls have variance s² / m, which is what they are divided by.
+    Z = (Z - Z[own].mean(axis=0)) @ (Vt[live].T / s[live] * np.sqrt(len(own)))
+    for rows, controls in zip(layout.wells, layout.controls, strict=True):
+        C = np.atleast_2d(np.cov(Z[controls], rowvar=False, ddof=1))
+        values, vectors = np.linalg.eigh(C + 0.5 * np.eye(len(C)))
+        Z[rows] = Z[rows] @ (vectors / np.sqrt(values) @ vectors.T)
+    Z[absent] = np.nan
+    return Z
+
+
 def whiten(
     Z: NDArray[np.float64], controls: NDArray[np.float64], shrinkage: float | None = None
 ) -> NDArray[np.float64]:
@@ -209,4 +246,5 @@ _MENU: dict[str, Callable[[NDArray[np.float64], Plates], NDArray[np.float64]]] =
     "plate-standardise": _standardise,
     "plate-mad": _mad,
     "plate-spherise": _spherise,
+    "tvn": _tvn,
 }

@@ -21,7 +21,7 @@ def two_plates(m=40, D=6, seed=0):
     return X, np.tile(np.arange(m) < m * 3 // 4, 2), np.repeat(["A", "B"], m)
 
 
-@pytest.mark.parametrize("name", ["plate-standardise", "plate-mad", "plate-spherise"])
+@pytest.mark.parametrize("name", ["plate-standardise", "plate-mad", "plate-spherise", "tvn"])
 def test_treated_wells_do_not_move_the_fit(name):
     X, control, plate = two_plates()
     poisoned = X.copy()
@@ -50,6 +50,54 @@ def test_mad_matches_scipys_per_plate():
         own, wells = X[control & (plate == name)], X[plate == name]
         expected = (wells - np.median(own, axis=0)) / (1.4826 * median_abs_deviation(own, axis=0))
         np.testing.assert_allclose(Z[plate == name], expected, rtol=1e-12)
+
+
+def test_plate_normalisations_are_pycytominers():
+    from pycytominer import normalize
+
+    X, control, plate = two_plates()
+    names = [f"f{i}" for i in range(X.shape[1])]
+    frame = pd.DataFrame(X, columns=names).assign(Metadata_pert_type=np.where(control, "negcon", "trt"))
+    for ours, method in (("plate-standardise", "standardize"), ("plate-mad", "mad_robustize")):
+        Z = normalise.apply(ours, X, layout(X, control, plate))
+        for name in "AB":
+            expected = normalize(
+                frame[plate == name].copy(), features=names, meta_features=["Metadata_pert_type"],
+                samples="Metadata_pert_type == 'negcon'", method=method,
+            )  # fmt: skip
+            np.testing.assert_allclose(Z[plate == name], expected[names], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("m", "D"), [(60, 6), (24, 50)])
+def test_tvn_is_efaars_scale_rotate_scale_and_whiten_per_plate(m, D):
+    from scipy.linalg import fractional_matrix_power
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    X, control, plate = two_plates(m, D)
+    Z = StandardScaler().fit(X[control]).transform(X)
+    pca = PCA(n_components=min(control.sum() - 1, D)).fit(Z[control])
+    Z = pca.transform(Z)
+    Z = StandardScaler().fit(Z[control]).transform(Z)
+    np.testing.assert_allclose(Z[control].mean(axis=0), 0, atol=1e-9)
+    for name in "AB":
+        own = plate == name
+        C = np.cov(Z[own & control], rowvar=False, ddof=1) + 0.5 * np.eye(Z.shape[1])
+        Z[own] = Z[own] @ fractional_matrix_power(C, -0.5).real
+    ours = normalise.apply("tvn", X, layout(X, control, plate))
+    assert ours.shape == Z.shape
+    # The rotation's signs are free; inner products are not.
+    np.testing.assert_allclose(ours @ ours.T, Z @ Z.T, rtol=1e-6, atol=1e-6 * np.abs(Z @ Z.T).max())
+
+
+def test_tvn_with_more_controls_than_components_leaves_less_than_unit_variance_on_every_plate():
+    X, control, plate = two_plates(m=400)
+    Z = normalise.apply("tvn", X, layout(X, control, plate))
+    for name in "AB":
+        C = np.cov(Z[control & (plate == name)].T, ddof=1)
+        values = np.linalg.eigvalsh(C)
+        assert values.min() > 0.0
+        assert values.max() < 1.0
 
 
 def test_whitened_controls_have_the_identity_as_covariance_though_features_are_neither_centred_nor_scaled():
@@ -143,11 +191,11 @@ def test_fold_standardisation_fills_gaps_with_the_training_mean():
 
 def test_an_unknown_normalisation_is_refused():
     X, control, plate = two_plates()
-    with pytest.raises(TaskError, match="no normalisation 'tvn'"):
-        normalise.apply("tvn", X, layout(X, control, plate))
+    with pytest.raises(TaskError, match="no normalisation 'tnv'"):
+        normalise.apply("tnv", X, layout(X, control, plate))
 
 
-@pytest.mark.parametrize("name", ["fold", "plate-standardise", "plate-mad", "plate-spherise"])
+@pytest.mark.parametrize("name", ["none", "fold", "plate-standardise", "plate-mad", "plate-spherise", "tvn"])
 def test_a_feature_that_only_a_tested_well_moves_does_not_blow_up(name):
     X, control, plate = two_plates(m=400)
     X[:, 2] = 0.1 + 0.2  # equal numbers whose mean over wells is not exactly themselves
