@@ -148,12 +148,16 @@ def from_harmony(
     channels: Channels = "",
     projection: Projection = "",
     timepoint: Timepoint = "",
+    illumination: Annotated[
+        str,
+        typer.Option("--illumination", help="none, or harmony: the flat fields in the index."),
+    ] = "none",
 ) -> Any:
     """Make a dataset from a Harmony export (Operetta, Opera Phenix): Index.idx.xml or Index.xml."""
     from bench.datasets.harmony import Harmony
     from bench.datasets.harmony import from_harmony as make
 
-    about |= {"projection": projection, "timepoint": timepoint}
+    about |= {"projection": projection, "timepoint": timepoint, "illumination": illumination}
     return make(Harmony(index=source, channels=tuple(_words(channels)), **about), out)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bench.datasets import harmony_xml
+from bench.datasets import harmony_profile, harmony_xml
 from bench.datasets.harmony_xml import Index
 from bench.datasets.places import absolute, below, folder_of, is_file, walk
 from bench.datasets.platemap import About
@@ -24,8 +26,12 @@ from bench.datasets.writer import (
     renamed,
     write,
 )
-from bench.errors import DatasetError
+from bench.errors import DatasetError, UsageError
 from featurizers.base import Channel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NAMES = ("Index.idx.xml", "Index.xml")
 _NEEDED = ("URL", "Row", "Col", "FieldID", "ChannelID")
@@ -46,12 +52,15 @@ class Harmony(About):
         ``max``, ``mean`` or ``none:Z`` over ``PlaneID``.
     timepoint
         Which ``TimepointID``, where there are several.
+    illumination
+        ``none``, or ``harmony``: divide by the flat-field profiles that the index holds.
     """
 
     index: str | Path
     channels: tuple[str, ...] = ()
     projection: str = ""
     timepoint: str = ""
+    illumination: str = "none"
 
 
 def from_harmony(source: Harmony, out: Path) -> Found:
@@ -62,15 +71,19 @@ def from_harmony(source: Harmony, out: Path) -> Found:
     Raises
     ------
     DatasetError, UsageError
-        When there is no index, it is cut short or lacks a field, none of its images is there, or time points
-        or z-stacks are several and none is chosen.
+        When there is no index, it is cut short or lacks a field, none of its images is there, time points
+        or z-stacks are several and none is chosen, or there is no flat-field profile of the images' shape.
     """
+    if source.illumination not in ("none", "harmony"):
+        raise UsageError(f"--illumination {source.illumination!r} is none of none, harmony")
     place = absolute(source.index)
     files = _indices(place)
     read = [(file, harmony_xml.read(file)) for file in files]
     rows: list[dict[str, Any]] = []
+    plates: list[str] = []
     for file, index in read:
         rows += _rows(file, index, source.plate)
+        plates.append(rows[-1][PLATE])
     skipped = [r["name"] for r in rows if r["state"] != "Ok"]
     rows, later = at_timepoint([r for r in rows if r["state"] == "Ok"], source.timepoint, place)
     names = _names(read)
@@ -80,6 +93,13 @@ def from_harmony(source: Harmony, out: Path) -> Found:
     images = pd.DataFrame(rows)[[PLATE, WELL, SITE, "Channel", "URI", "Plane", "Z"]]
     images["Channel"] = [renaming[names[c]] for c in images["Channel"]]
     images, projection = flattened(images, source.projection, what=place)
+    functions: dict[tuple[str, str], NDArray[np.float32]] = {}
+    if source.illumination == "harmony":
+        by_id = {c: renaming[name] for c, name in names.items()}
+        for (file, index), plate in zip(read, plates, strict=True):
+            functions |= _functions(file, index, plate, by_id, images)
+        if not functions:
+            raise DatasetError(f"{place}: the index holds no flat-field profile; leave --illumination out")
     screen = Screen(
         images=in_order(images, channels),
         channels=channels,
@@ -89,6 +109,8 @@ def from_harmony(source: Harmony, out: Path) -> Found:
         pixel_size_um=_pixel_size([i for _, i in read]),
         projection=projection,
         skipped=(*skipped, *later),
+        illumination=_table(functions, out) if functions else None,
+        functions=dict(zip(_files(functions), functions.values(), strict=True)),
     )
     return write(screen, source, out)
 
@@ -150,6 +172,46 @@ def _names(read: list[tuple[str, Index]]) -> dict[str, str]:
                 )
     usable = all(names.values()) and len(set(names.values())) == len(names)
     return {c: names[c] if usable else f"ch{c}" for c in sorted(names, key=natural)}
+
+
+def _functions(
+    file: str, index: Index, plate: str, names: dict[str, str], images: pd.DataFrame
+) -> dict[tuple[str, str], NDArray[np.float32]]:
+    """Return the flat field of each of a plate's channels that has a profile."""
+    out = {}
+    for channel, name in names.items():
+        where = f"{file}: channel {channel} ({name})"
+        profile = harmony_profile.parse(index.channels.get(channel, {}).get("FlatfieldProfile", ""), where)
+        own = images[(images[PLATE] == plate) & (images["Channel"] == name)]["URI"]
+        if profile is not None and len(own):
+            height, width = _shape(own)
+            out[plate, name] = harmony_profile.evaluate(profile, height, width, where)
+    return out
+
+
+def _shape(uris: pd.Series) -> tuple[int, int]:
+    """Return height and width of the first image that can be opened."""
+    from bench.imaging.readers import reader_for
+
+    reasons = []
+    for uri in uris:
+        try:
+            return reader_for(uri)[1].probe(uri).shape
+        except DatasetError as error:
+            reasons.append(str(error))
+    raise DatasetError(f"no image of a channel with a flat-field profile can be opened: {reasons[0]}")
+
+
+def _files(functions: Collection[tuple[str, str]]) -> list[str]:
+    """Return a file for each plate and channel; the number keeps apart what letters do not."""
+    words = (re.sub(r"[^\w.-]+", "_", f"{plate}-{channel}") for plate, channel in functions)
+    return [f"illumination/{number}-{word}.npy" for number, word in enumerate(words, 1)]
+
+
+def _table(functions: Collection[tuple[str, str]], out: Path) -> pd.DataFrame:
+    places = zip(functions, _files(functions), strict=True)
+    rows = [(plate, channel, str(out / file)) for (plate, channel), file in places]
+    return pd.DataFrame(rows, columns=[PLATE, "Channel", "URI"])
 
 
 def _pixel_size(indices: list[Index]) -> float | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bench.datasets.model import Rule
 from bench.datasets.platemap import About, readout_frame, sound, wells_of
@@ -15,6 +18,7 @@ from bench.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from featurizers.base import Channel
 
@@ -43,6 +47,8 @@ class Screen:
         Further ``Metadata_`` columns by plate and well that the index holds.
     illumination
         ``Metadata_Plate``, ``Channel``, ``URI`` of illumination functions.
+    functions
+        Illumination functions to be written as ``.npy``, by their path in the new folder.
     """
 
     images: pd.DataFrame
@@ -55,6 +61,7 @@ class Screen:
     skipped: tuple[str, ...] = ()
     known: pd.DataFrame | None = None
     illumination: pd.DataFrame | None = None
+    functions: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,9 @@ def write(screen: Screen, about: About, out: Path) -> Found:
     tables = {"images": _relative(images, out), "wells": wells, **{t.name: f for t, f in layers}}
     if screen.illumination is not None:
         tables["illumination"] = _relative(screen.illumination, out)
+    for place, function in screen.functions.items():
+        (out / place).parent.mkdir(exist_ok=True)
+        np.save(out / place, function, allow_pickle=False)
     for name, frame in tables.items():
         frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
     write_toml(out, screen, about)

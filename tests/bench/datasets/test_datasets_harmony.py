@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
 
-from bench.datasets import check, harmony_xml, load
+from bench.datasets import check, harmony_profile, harmony_xml, load
 from bench.datasets.harmony import Harmony, from_harmony
 from bench.errors import DatasetError, UsageError
 from bench.imaging import field_source
@@ -31,7 +33,16 @@ def channel_fields(ch):
     )
 
 
-def index(version, places=PLACES, state="Ok", times=(1,)):
+IDENTITY = "{Background: {Character: Null, Mean: NaN, Profile: {Type: Identity}, Quality: 0.25}, Channel: 2}"
+PROFILE = (
+    "{Background: {Character: NonFlat, Mean: 443.8, NonFlatness: {Corrected: 0.1, Random: INF}, Profile: "
+    "{Coefficients: [[1.1], [0.2, -0.1], [-0.6, 0.3, -0.5], [0.0, 0.4, 0.0, 0.1]], Dims: [7, 6], "
+    "Origin: [3, 2.5], Scale: [0.14285714, 1.6666667E-1], Type: Polynomial}, Quality: 1.0}, Channel: 1, "
+    'ChannelName: "405ex, {570}", Version: Acapella:2013}'
+)
+
+
+def index(version, places=PLACES, state="Ok", times=(1,), profiles=("{}", "{}")):
     """Return an index as Harmony writes it: a BOM, a namespace, channel fields in Maps in V7."""
     parts = [f'\ufeff<?xml version="1.0" encoding="utf-8"?>\n<EvaluationInputData xmlns="{SPACE[version]}">']
     parts.append("<User>a &amp; b</User><Plates><Plate><PlateID>PL1</PlateID><Name>other</Name>")
@@ -39,14 +50,17 @@ def index(version, places=PLACES, state="Ok", times=(1,)):
     parts.append(
         "<Wells><Well><id>0101</id><Row>1</Row><Col>1</Col><Image id='0101K1F1P1R1'/></Well></Wells>"
     )
+    parts.append("<Maps><Map>")
+    parts += [
+        f"<Entry ChannelID='{ch}'><FlatfieldProfile>{text}</FlatfieldProfile></Entry>"
+        for ch, text in zip(CHANNELS, profiles, strict=True)
+    ]
+    parts.append("</Map>")
     if version == "V7":
-        parts.append("<Maps><Map>")
-        parts += [
-            f"<Entry ChannelID='{ch}'><FlatfieldProfile>{{}}</FlatfieldProfile></Entry>" for ch in CHANNELS
-        ]
-        parts.append("</Map><Map>")
+        parts.append("<Map>")
         parts += [f"<Entry ChannelID='{ch}'>{channel_fields(ch)}</Entry>" for ch in CHANNELS]
-        parts.append("</Map></Maps>")
+        parts.append("</Map>")
+    parts.append("</Maps>")
     parts.append("<Images>")
     for t in times:
         for r, c, f, p, ch in places:
@@ -185,3 +199,74 @@ def test_channels_without_distinct_names_are_numbered(tmp_path):
     file.write_text(file.read_text(encoding="utf-8").replace("Alexa 488", "HOECHST 33342"), encoding="utf-8")
     made(file, tmp_path, projection="max")
     assert [c.name for c in load(tmp_path / "set").channels] == ["ch1", "ch2"]
+
+
+def surface(height, width, binning=1, shrink=1.0):
+    """PROFILE by the definition, pixel by pixel."""
+    rows = ((1.1,), (0.2, -0.1), (-0.6, 0.3, -0.5), (0.0, 0.4, 0.0, 0.1))
+    out = np.zeros((height, width))
+    for y in range(height):
+        for x in range(width):
+            u = ((x + 0.5) * binning - 0.5 - 3) * 0.14285714 * shrink
+            v = ((y + 0.5) * binning - 0.5 - 2.5) * 0.16666667 * shrink
+            out[y, x] = sum(c * u ** (n - k) * v**k for n, row in enumerate(rows) for k, c in enumerate(row))
+    return out
+
+
+@pytest.mark.parametrize("version", sorted(SPACE))
+def test_the_indexs_flat_field_is_divided_out_when_asked(tmp_path, version):
+    written(tmp_path / "in", version, profiles=(PROFILE, IDENTITY))
+    made(tmp_path / "in", tmp_path, projection="none:1", illumination="harmony")
+    data = load(tmp_path / "set")
+    assert list(data.illumination["Channel"]) == ["HOECHST 33342"]
+    assert {f.code for f in check(data) if f.severity == "error"} == {"few-perturbations"}
+    for (well, site), field in fields(data).items():
+        r, c = (1, 1) if well == "A01" else (16, 24)
+        raw = [pixels(r, c, int(site), 1, ch) for ch in CHANNELS]
+        np.testing.assert_allclose(field[0], np.clip(raw[0] / surface(6, 7), 0, 65535), atol=0.51)
+        np.testing.assert_array_equal(field[1], raw[1])
+
+
+def test_the_flat_field_is_left_alone_unless_asked(tmp_path):
+    written(tmp_path / "in", profiles=(PROFILE, IDENTITY))
+    made(tmp_path / "in", tmp_path, projection="max")
+    assert load(tmp_path / "set").illumination is None
+    assert not (tmp_path / "set" / "illumination").exists()
+
+
+def test_a_profile_is_the_polynomial_by_degree_and_follows_binning():
+    profile = harmony_profile.parse(PROFILE, "x")
+    np.testing.assert_allclose(harmony_profile.evaluate(profile, 6, 7, "x"), surface(6, 7), rtol=1e-6)
+    scale = (profile.scale[0] / 4, profile.scale[1] / 4)
+    half = harmony_profile.evaluate(replace(profile, dims=(14.0, 12.0), scale=scale), 6, 7, "x")
+    np.testing.assert_allclose(half, surface(6, 7, binning=2, shrink=0.25), rtol=1e-6)
+    both = PROFILE.replace("{Background", "{Foreground: {Profile: {Type: Identity}}, Background")
+    assert harmony_profile.parse(both, "x") == profile
+    first = both.replace("{Type: Identity}", "{Coefficients: [[2]], Dims: [7, 6], Origin: [3, 3], "
+                         "Scale: [1, 1], Type: Polynomial}")  # fmt: skip
+    assert harmony_profile.parse(first, "x").coefficients == ((2.0,),)
+    assert harmony_profile.parse("{}", "x") is None
+    assert harmony_profile.parse(IDENTITY, "x") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Origin: [3, 2.5], ", "", "channel 1 .HOECHST 33342.: its flat-field profile lacks"),
+        ("[0.2, -0.1], ", "", "do not go by degree"),
+        ("0.2, -0.1", "0.2, NaN", "are no numbers"),
+        ("[[1.1]", "[[0.1]", "falls to -"),
+        ("Dims: [7, 6]", "Dims: [7, 7]", "is for 7 x 7 pixels, the images have 7 x 6"),
+        (PROFILE, IDENTITY, "holds no flat-field profile"),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_said(tmp_path, old, new, message):
+    written(tmp_path / "in", profiles=(PROFILE.replace(old, new), IDENTITY))
+    with pytest.raises(DatasetError, match=message):
+        made(tmp_path / "in", tmp_path, projection="max", illumination="harmony")
+    assert not (tmp_path / "set").exists()
+
+
+def test_an_unknown_illumination_lists_those_there_are(tmp_path):
+    with pytest.raises(UsageError, match="'flat' is none of none, harmony"):
+        made(tmp_path, tmp_path, illumination="flat")
