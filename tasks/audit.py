@@ -100,11 +100,11 @@ def audit(
 
 def _split_perturbations(folds: pd.DataFrame) -> Finding | None:
     """Perturbations that a fold tests and trains on, whatever its split calls itself."""
-    name = folds.drop_duplicates("unit").set_index("unit")["perturbation"]
+    name = dict(zip(folds["unit"], folds["perturbation"], strict=True))
     leaked: set[str] = set()
     for own in ids(folds):
         test, train = split(folds, *own)
-        leaked |= set(name.loc[test]) & set(name.loc[train])
+        leaked |= {name[u] for u in test} & {name[u] for u in train}
     if not leaked:
         return None
     total = folds.loc[folds["fold"] >= 0, "perturbation"].nunique()

@@ -208,7 +208,8 @@ def _tvn(X: NDArray[np.float64], layout: Plates) -> NDArray[np.float64]:
         values, vectors = np.linalg.eigh(C + 0.5 * np.eye(len(C)))
         Z[rows] = Z[rows] @ (vectors / np.sqrt(values) @ vectors.T)
     Z[absent] = np.nan
-    return Z
+    white: NDArray[np.float64] = Z
+    return white
 
 
 def whiten(

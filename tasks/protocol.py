@@ -239,10 +239,10 @@ class Protocol:
             _one_of("normalisation", value, get_args(Normalisation))
         if not self.pca or len(set(self.pca)) != len(self.pca):
             raise TaskError("protocol setting pca must be a list of at least one projection, each once")
-        for value in self.pca:
-            if not isinstance(value, str) or not _PCA.fullmatch(value):
+        for projection in self.pca:
+            if not isinstance(projection, str) or not _PCA.fullmatch(projection):
                 raise TaskError(
-                    f"protocol setting pca cannot be {value!r}; it is none, components-N (components-50) or "
+                    f"protocol setting pca cannot be {projection!r}; it is none, components-N (components-50) or "
                     "variance-SHARE (variance-0.9)"
                 )
         for key, least in _AT_LEAST.items():
@@ -376,7 +376,8 @@ def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
         for key in table:
             if key not in own:
                 raise TaskError(f"protocol setting {name} has no entry {key!r}{_hint(key, own)}")
-        plain[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+        plain[name] = kind(**values)
     return plain
 
 

@@ -40,7 +40,7 @@ def scaffold(smiles: str) -> str | None:
         if molecule is None or molecule.GetNumAtoms() == 0:
             return None
         largest = rdMolStandardize.LargestFragmentChooser().choose(molecule)
-        frame = MurckoScaffold.GetScaffoldForMol(largest)
+        frame = MurckoScaffold.GetScaffoldForMol(largest)  # type: ignore[no-untyped-call]
         return str(Chem.MolToSmiles(frame if frame.GetNumAtoms() else largest))
 
 

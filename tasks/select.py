@@ -57,6 +57,7 @@ def keep(X: Matrix, selection: Selection, names: Sequence[str] = ()) -> NDArray[
         When ``blocklist`` has no names to compare with.
     """
     kept = np.arange(X.shape[1])
+    gone: NDArray[np.bool_]
     for operation in selection.operations:
         if kept.size == 0:
             break
@@ -66,9 +67,8 @@ def keep(X: Matrix, selection: Selection, names: Sequence[str] = ()) -> NDArray[
                     "feature selection by blocklist needs the names of the features, and there are none; "
                     "leave the operation out"
                 )
-            gone = np.array(
-                [any(fnmatchcase(names[i], pattern) for pattern in selection.blocklist) for i in kept], bool
-            )
+            listed = [any(fnmatchcase(name, own) for own in selection.blocklist) for name in names]
+            gone = np.array(listed, dtype=np.bool_)[kept]
         else:
             gone = _OPERATIONS[operation](X[:, kept], selection)
         kept = kept[~gone]
