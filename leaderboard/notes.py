@@ -48,6 +48,7 @@ def notes(
         *_unranked(rows),
         *_readouts(placed, rows, rules),
         *_levels(placed),
+        *_over_splits(placed),
     ]
     warnings = dict.fromkeys(warning for s in placed for warning in s.entry.warnings)
     return [*found, *warnings]
@@ -171,6 +172,27 @@ def _levels(placed: Sequence[Standing]) -> list[str]:
         sentences.append(
             f"{standing.entry.label}: {standing.entry.metric} of {len(values)} readouts: {reached}; point "
             "estimates, which noise spreads."
+        )
+    return sentences
+
+
+def _over_splits(placed: Sequence[Standing]) -> list[str]:
+    """What the paper's own test says under random splits, where the scores have it; not our decision."""
+    sentences = []
+    for entry in (s.entry for s in placed if s.entry.role == "entrant"):
+        scores = entry.scores
+        if "p_wilcoxon" not in scores.columns:
+            continue
+        own = scores[(scores["stratum"] == "all") & scores["readout"].isin(entry.readouts)]
+        found = []
+        for name, test in (("Wilcoxon", "p_wilcoxon"), ("Mann-Whitney", "p_mann_whitney")):
+            low, middle, high = ((own[test + end] < 0.05).sum() for end in ("_high", "", "_low"))
+            found.append(f"{middle} ({low}–{high}) by {name}")
+        known, error = int(own["p_wilcoxon"].notna().sum()), own["error"].iloc[0]
+        error = {"smape": "SMAPE", "absolute": "absolute error (SMAPE needs a non-negative scale)"}[error]
+        sentences.append(
+            f"{entry.label}, by the paper's uncorrected test of {error} over units, median p < 0.05 in "
+            f"{' and '.join(found)} of {known} readouts; units of one perturbation are not independent."
         )
     return sentences
 

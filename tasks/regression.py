@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tasks import metrics, ranking
+from tasks import metrics, ranking, significance
 from tasks.base import Scored, Task, TaskData, TaskError
 from tasks.checks import check
 from tasks.folds import strata
@@ -37,7 +37,8 @@ class Regression(Task):
     same weights and is defined on the non-negative scales ``counts`` and ``ratio`` only. ``pearson_r2`` and
     ``spearman`` are computed over the rows of each outer fold and averaged over folds and repeats: rows of
     different folds come from different models, and pooling them correlates even the training mean with the
-    readout. A readout that is constant or never observed scores NaN.
+    readout. A readout that is constant or never observed scores NaN. Under random splits the columns of
+    :mod:`tasks.significance` stand beside these.
     """
 
     name = "regression"
@@ -88,14 +89,14 @@ class Regression(Task):
         place = np.searchsorted(tested, names)[code]  # controls get a place too, and are never rows of a fold
         whole = np.full(len(data.groups), fill_value=True)
         sums = _summands(data, results, place, tested, whole)
-        frames = [_frame(data, results, sums, whole, "all")]
+        splits = significance.applies(folds)
+        frames = [_frame(data, results, sums, whole, "all", splits=splits)]
         if data.score_by:
             stratum = strata(data.units, data.score_by, "score_by")
             for value in np.unique(stratum[~data.control]):
                 keep = stratum == value
-                frames.append(
-                    _frame(data, results, _summands(data, results, place, tested, keep), keep, value)
-                )
+                own = _summands(data, results, place, tested, keep)
+                frames.append(_frame(data, results, own, keep, value, splits=splits))
         return Scored(
             scores=pd.concat(frames, ignore_index=True),
             e=sums["e"],
@@ -145,6 +146,8 @@ def _frame(
     sums: dict[str, NDArray[np.float32]],
     keep: NDArray[np.bool_],
     stratum: str,
+    *,
+    splits: bool,
 ) -> pd.DataFrame:
     T = data.Y.shape[1]
     used = np.zeros(data.Y.shape, bool)
@@ -155,7 +158,7 @@ def _frame(
         used[result.rows] |= mask
         r2[i], rho[i] = metrics.pearson_r2(y, p, mask), ranking.spearman(y, p, mask)
     e, e0 = sums["e"], sums["e0"]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "readout": list(data.readouts),
             "stratum": stratum,
@@ -169,3 +172,8 @@ def _frame(
             "smape": column_means(sums["smape"].reshape(-1, T)) if "smape" in sums else np.full(T, np.nan),
         }
     )
+    if not splits:
+        return frame
+    relative = data.scale in NON_NEGATIVE
+    own = significance.over_splits(data, results, keep, relative=relative)
+    return frame.assign(error="smape" if relative else "absolute", **own)
