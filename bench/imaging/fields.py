@@ -191,7 +191,7 @@ def field_source(
     else:
         planes = planes_of(dataset, wells)
     if "objects" in wanted:
-        _check(dataset, settings.read(dataset.imaging).segmentation)
+        check_segmentation(dataset, settings.read(dataset.imaging).segmentation)
     latent = _latent(dataset) if "latent" in wanted else {}
     jobs = []
     for plate, well, site in in_order(planes):
@@ -212,7 +212,7 @@ def preprocessing_key(dataset: Dataset) -> dict[str, Any]:
     by_controls = isinstance(imaging.standardise, standardise.ByControls)
     chosen = settings.key(imaging)
     if isinstance(imaging.segmentation, segment_cellpose.Cellpose):
-        _check(dataset, imaging.segmentation)
+        check_segmentation(dataset, imaging.segmentation)
         # What the weights are counts, not where they lie.
         chosen["segmentation"]["weights"] = segment_cellpose.sha256(imaging.segmentation, dataset.root)
     return {
@@ -246,7 +246,7 @@ def _latent(dataset: Dataset) -> dict[tuple[str, str], dict[str, float]]:
     }
 
 
-def _check(dataset: Dataset, config: segment.Config) -> None:
+def check_segmentation(dataset: Dataset, config: segment.Config) -> None:
     """Refuse a segmentation that the dataset's channels do not allow, before a pixel is read."""
     names = tuple(c.name for c in dataset.channels)
     if isinstance(config, segment_masks.Masks):

@@ -143,6 +143,36 @@ def _digest(path: str, _size: int, _mtime_ns: int) -> str:
 @functools.lru_cache(maxsize=1)
 def _network(path: str, _sha256: str) -> Any:
     """Return the network, on the GPU where there is one; float32, so that devices agree but for last bits."""
+    import torch
+
+    keys = _names(path)
+    from featurizers.vision import import_torchvision
+
+    import_torchvision()
+    from cellpose import models
+
+    network = models.CellposeModel(gpu=torch.cuda.is_available(), pretrained_model=path, use_bfloat16=False)
+    absent = set(network.net.state_dict()) - keys
+    if absent:
+        raise DatasetError(
+            f"{path} lacks {len(absent)} of the network's weights, e.g. {min(absent)}; copy it again"
+        )
+    return network
+
+
+def check_weights(config: Cellpose, root: Path) -> None:
+    """Refuse a file that holds no weights of Cellpose-SAM, without building the network.
+
+    Raises
+    ------
+    DatasetError
+        When the file is damaged, or holds another network's weights.
+    """
+    _names(str(Path(locate(root, config.weights))))
+
+
+def _names(path: str) -> set[str]:
+    """Return the names of the weights in a file of Cellpose-SAM's."""
     import pickle
 
     import torch
@@ -159,15 +189,4 @@ def _network(path: str, _sha256: str) -> Any:
             f"{path} holds no Cellpose-SAM network (those of Cellpose 3 cannot run in the installed "
             "Cellpose 4); use cpsam weights, or segment with Cellpose 3 and set method = 'masks'"
         )
-    from featurizers.vision import import_torchvision
-
-    import_torchvision()
-    from cellpose import models
-
-    network = models.CellposeModel(gpu=torch.cuda.is_available(), pretrained_model=path, use_bfloat16=False)
-    absent = set(network.net.state_dict()) - keys
-    if absent:
-        raise DatasetError(
-            f"{path} lacks {len(absent)} of the network's weights, e.g. {min(absent)}; copy it again"
-        )
-    return network
+    return keys

@@ -138,17 +138,22 @@ def divide(pixels: NDArray[Any], function: str, uri: str, bit_depth: int) -> NDA
     function
         URI of a ``.npy`` file of the same shape, positive everywhere.
     """
-    values = _function(function, _stamp(function))
-    if values.shape != pixels.shape:
-        raise DatasetError(
-            f"{function}: the illumination function is {values.shape}, the image {uri} is {pixels.shape}; "
-            "functions must be made from images of this size"
-        )
-    out: NDArray[Any] = pixels / values
+    check_function(function, pixels.shape, f"the image {uri}")
+    out: NDArray[Any] = pixels / _function(function, _stamp(function))
     if pixels.dtype.kind in "ui":
         top = min(2**bit_depth - 1, int(np.iinfo(pixels.dtype).max))
         out = np.clip(np.rint(out), 0, top)
     return out.astype(pixels.dtype)
+
+
+def check_function(function: str, shape: tuple[int, ...], what: str) -> None:
+    """Refuse an illumination function that cannot be read or has another shape than ``what`` has."""
+    values = _function(function, _stamp(function))
+    if values.shape != shape:
+        raise DatasetError(
+            f"{function}: the illumination function is {values.shape}, {what} is {shape}; "
+            "functions must be made from images of this size"
+        )
 
 
 def _stamp(uri: str) -> tuple[int, int]:

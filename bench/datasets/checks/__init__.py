@@ -1,4 +1,4 @@
-"""Everything that is wrong with a dataset, in one pass: tables, images, readouts, profiles.
+"""Everything that is wrong with a dataset, in one pass: tables, images, imaging, readouts, profiles.
 
 A check returns findings and never raises for what it was made to find.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.datasets.checks.finding import Finding
 from bench.datasets.checks.images import check_images, check_pixels
+from bench.datasets.checks.imaging import check_imaging
 from bench.datasets.checks.readouts import check_layer, check_profiles
 from bench.datasets.checks.wells import check_wells
 from bench.datasets.tables import PLATE, WELL
@@ -31,7 +32,7 @@ def check(
     pixels: Literal["read", "skip"] = "read",
     report: Callable[[str, int, int], None] = silent,
 ) -> list[Finding]:
-    """Return every finding, errors first, else in the order wells, images, layers, profiles.
+    """Return every finding, errors first, else in the order wells, images, imaging, layers, profiles.
 
     Parameters
     ----------
@@ -45,6 +46,7 @@ def check(
     findings += check_images(dataset)
     if pixels == "read":
         findings += check_pixels(dataset, report)
+    findings += check_imaging(dataset, pixels, report)
     # Duplicate wells are reported above; they must not hide what else is wrong with the layers.
     single = replace(dataset, wells=dataset.wells.drop_duplicates([PLATE, WELL]))
     for layer in dataset.layers:
