@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,8 +28,8 @@ def check_imaging(
     Parameters
     ----------
     pixels
-        ``read`` also opens masks, weights and functions and compares them with the images' size; ``skip`` only
-        looks whether they are there.
+        ``read`` also opens masks, weights and functions and compares them with the images' size; ``skip``
+        only looks whether they are there.
     report
         Called with stage, done and total while masks are read.
     """
@@ -54,7 +55,7 @@ def _settings(dataset: Dataset) -> list[Finding]:
 
     given = dict(dataset.imaging)
     parts: list[Mapping[str, Any]] = [{step: given.pop(step)} for step in _STEPS if step in given]
-    return [f for part in (*parts, given) if (f := _said(dataset, lambda p=part: settings.read(p)))]
+    return [f for part in (*parts, given) if (f := _said(dataset, partial(settings.read, part)))]
 
 
 def _said(dataset: Dataset, work: Callable[[], Any], code: str = "imaging-settings") -> Finding | None:
@@ -187,7 +188,7 @@ def _windows(dataset: Dataset, config: Any, shapes: Mapping[str, tuple[int, int]
 
     sizes = sorted(set(shapes.values()))
     found = [
-        _said(dataset, lambda s=size: illumination.windows(s, config), "window-too-large") for size in sizes
+        _said(dataset, partial(illumination.windows, size, config), "window-too-large") for size in sizes
     ]
     return [f for f in found if f is not None]
 
@@ -223,7 +224,7 @@ def _shapes(dataset: Dataset) -> dict[str, tuple[int, int]]:
 
 
 def _shape(uri: str, _plane: int) -> tuple[int, int] | None:
-    """Return (H, W) by the file's header; None for one that cannot be read, which has a finding of its own."""
+    """Return (H, W) by the file's header; None where it cannot be read, which is a finding of its own."""
     from bench.imaging.readers import reader_for
 
     try:
