@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ class Board:
         One row per run, ordered by mean skill; columns in ``docs/leaderboard.md``.
     pairs
         One row per decided pair: ``a``, ``b`` (runs), ``difference``, ``low``, ``high``, ``p``, ``p_holm``
-        (pairs of ranked entrants), ``mdd80``, ``verdict``.
+        (pairs of ranked entrants), ``mdd80``, ``verdict``, ``p_worse``, ``p_same``, ``p_better`` (of ``a``).
     readouts
         One row per run and readout: ``run``, ``readout``, ``skill``, ``p``, ``q``, ``predictable``,
         ``q_controls``, ``beyond_controls``.
@@ -233,14 +233,12 @@ def _pairs(
 ) -> pd.DataFrame:
     runs = [standing.entry.run for standing in ranked]
     adjusted = {(runs[i], runs[j]): p for (i, j), p in ranking.adjusted.items()}
-    columns = ["a", "b", "difference", "low", "high", "p", "p_holm", "mdd80", "verdict"]
-    return pd.DataFrame(
-        [
-            (a, b, d.difference, d.low, d.high, d.p, adjusted.get((a, b), MISSING), d.mdd80, d.verdict)
-            for (a, b), d in decisions.items()
-        ],
-        columns=columns,
-    )
+    own = ["difference", "low", "high", "p", "p_holm", "mdd80", "verdict", "p_worse", "p_same", "p_better"]
+    rows = [
+        {"a": a, "b": b, "p_holm": adjusted.get((a, b), MISSING)} | asdict(decision)
+        for (a, b), decision in decisions.items()
+    ]
+    return pd.DataFrame(rows, columns=["a", "b", *own])
 
 
 def _separations(firsts: Sequence[Entry]) -> list[str]:

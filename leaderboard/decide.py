@@ -10,6 +10,12 @@ variance adds, to 1 / (K R), the test share over the training share of a fold, 1
     A and B differ iff |D| > t_{df, 1 - level/2} sqrt(V);       "better" also needs |D| > margin
     one run:  V1 = c var( -sum_{i in f} [l - (1 - skill) l0] / w_f )
 
+With a flat prior the posterior of the true difference is a Student t with df degrees of freedom, centre D and
+scale sqrt(V) (Corani & Benavoli 2015, Machine Learning 100, 285-304, the Bayesian correlated t-test, whose
+correlation 1 / K between fold values gives the same c), so that with the margin m
+
+    P(worse), P(same), P(better) = T((-m - D)/sqrt(V)),  the rest,  1 - T((m - D)/sqrt(V)).
+
 w_f perturbations stand in fold f of repeat r, n in all; variances have divisor K R - 1. Scores that exist per
 fold only multiply V by a measured factor (:mod:`leaderboard.folded`). Measured error rates
 are in ``docs/statistics.md``.
@@ -95,6 +101,9 @@ class Decision:
     verdict
         Of the first against the second; ``tied`` when not resolved or within the margin, ``undecided`` when
         no variance can be stated.
+    p_worse, p_same, p_better
+        Posterior probabilities that the true difference lies below -margin, within it, and above margin; NaN
+        when no variance can be stated. They are shown, the verdict does not use them.
     """
 
     difference: float
@@ -106,6 +115,9 @@ class Decision:
     mdd80: float
     effective_number: float
     verdict: Verdict
+    p_worse: float = math.nan
+    p_same: float = math.nan
+    p_better: float = math.nan
 
 
 def design(folds: np.ndarray) -> Design:
@@ -189,6 +201,7 @@ def decide(
     error = math.sqrt(a.variance_factor * size.factor * variance)
     half = t_quantile(size.df, level) * error
     p = float(t_two_sided(difference / error, size.df)) if error > 0 else 1.0 if difference == 0 else 0.0
+    worse, same, better = posterior(difference, error, size.df, margin)
     return Decision(
         difference=difference,
         low=difference - half,
@@ -199,7 +212,29 @@ def decide(
         mdd80=MDD_FACTOR * error,
         effective_number=effective,
         verdict=judge(difference, resolved=abs(difference) > half, margin=margin),
+        p_worse=worse,
+        p_same=same,
+        p_better=better,
     )
+
+
+def posterior(difference: float, error: float, df: float, margin: float) -> tuple[float, float, float]:
+    """Probabilities that the true difference is below -margin, within it, and above margin.
+
+    Parameters
+    ----------
+    difference, error, df
+        D, sqrt(V) and df: centre, scale and degrees of freedom of the posterior; a point without spread.
+    margin
+        Largest difference that counts as the same, from the protocol.
+    """
+    from scipy.special import stdtr
+
+    if error == 0.0:
+        return float(difference < -margin), float(abs(difference) <= margin), float(difference > margin)
+    worse = float(stdtr(df, (-margin - difference) / error))
+    better = float(stdtr(df, (difference - margin) / error))
+    return worse, max(0.0, 1.0 - worse - better), better
 
 
 def judge(difference: float, *, resolved: bool, margin: float) -> Verdict:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from leaderboard.adjust import benjamini_hochberg
+from leaderboard.adjust import benjamini_hochberg, hierarchical
 from leaderboard.comparison import aligned
 from leaderboard.predictable import PerReadout, against_entry, against_floor
 
@@ -50,16 +50,19 @@ class ReadoutTests:
         Run of the permuted twin, per run that has one.
     q
         Level of the q-values.
+    found
+        (T,) bool per run whose readouts were tested hierarchically, in the place of its q-values.
     """
 
     floor: dict[str, PerReadout]
     controls: dict[str, FloatArray]
     permuted: dict[str, str]
     q: float
+    found: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def predictable(self, run: str) -> NDArray[np.bool_]:
         """(T,) bool: predicted better than the floor."""
-        return self.floor[run].significant(self.q)
+        return self.found[run] if run in self.found else self.floor[run].significant(self.q)
 
     def beyond(self, run: str) -> NDArray[np.bool_]:
         """(T,) bool: predictable, and better than every control."""
@@ -93,7 +96,9 @@ class ReadoutTests:
                         "skill": standing.summands.skill_by_readout,
                         "p": test.p,
                         "q": test.q,
-                        "predictable": test.significant(self.q),
+                        "predictable": self.predictable(run)
+                        if run in self.floor
+                        else test.significant(self.q),
                         "q_controls": self.controls[run] if has_controls else nothing,
                         "beyond_controls": beyond,
                     }
@@ -137,7 +142,29 @@ def readout_tests(
         if tick is not None:
             tick("testing readouts", done, len(placed))
     twins = {s.entry.run: twin for s in placed if (twin := _twin(s, placed))}
-    return ReadoutTests(floor=floor, controls=beyond, permuted=twins, q=rules.q)
+    found = _hierarchical(placed, panel, floor, rules) if rules.families == "readouts" else {}
+    return ReadoutTests(floor=floor, controls=beyond, permuted=twins, q=rules.q, found=found)
+
+
+def _hierarchical(
+    placed: Sequence[Standing], panel: tuple[str, ...], floor: dict[str, PerReadout], rules: Rules
+) -> dict[str, NDArray[np.bool_]]:
+    """Readouts found with a family per readout: over the ranked entrants, and over the permuted runs."""
+    found = {}
+    for role in ("entrant", "permuted"):
+        runs = [
+            s.entry.run
+            for s in placed
+            if s.entry.role == role
+            and s.entry.readouts == panel
+            and s.entry.run in floor
+            and (role == "permuted" or not s.unranked)
+        ]
+        if not runs:
+            continue
+        rejected = hierarchical(np.stack([floor[run].p for run in runs]), rules.q)
+        found |= {run: own & (floor[run].effect > 0) for run, own in zip(runs, rejected, strict=True)}
+    return found
 
 
 def controls_of(standing: Standing, placed: Sequence[Standing]) -> list[Standing]:

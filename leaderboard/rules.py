@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Families = Literal["entrants", "readouts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,10 @@ class Rules:
         Sign-flips per test; the smallest p-value is 1 / (flips + 1).
     seed
         Seed of the sign-flips.
+    families
+        What the per-readout tests against the floor are corrected over. ``entrants``: every run's readouts by
+        themselves (Benjamini-Hochberg). ``readouts``: hierarchically, first readouts that any ranked entrant
+        predicts, then the entrants within each of these (:func:`leaderboard.adjust.hierarchical`).
     effective_minimum
         Below this effective number of perturbations the board says "not resolvable".
     """
@@ -29,4 +36,5 @@ class Rules:
     q: float = 0.05
     flips: int = 2000
     seed: int = 0
+    families: Families = "entrants"
     effective_minimum: float = 30.0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from leaderboard.adjust import benjamini_hochberg, holm
+from leaderboard.adjust import benjamini_hochberg, hierarchical, holm
 
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
@@ -39,3 +39,46 @@ def test_undefined_tests_do_not_count(adjust):
     np.testing.assert_allclose(adjusted[[0, 2]], adjust(p[[0, 2]]))
     assert np.isnan(adjusted[[1, 3]]).all()
     assert adjust(np.array([])).size == 0
+
+
+def slow_hierarchical(p, q):
+    """Peterson et al. 2016, one family at a time."""
+    families = []
+    for family in range(p.shape[1]):
+        own = sorted(value for value in p[:, family] if np.isfinite(value))
+        families.append(min((v * len(own) / k for k, v in enumerate(own, 1)), default=np.nan))
+    chosen = [i for i, value in enumerate(benjamini_hochberg(families)) if value <= q]
+    tested = sum(np.isfinite(value) for value in families)
+    rejected = np.zeros(p.shape, dtype=bool)
+    for family in chosen:
+        within = benjamini_hochberg(p[:, family])
+        rejected[:, family] = within <= q * len(chosen) / tested
+    return rejected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hierarchical_rejections_equal_the_loop_over_families(seed):
+    rng = np.random.default_rng(seed)
+    p = rng.uniform(size=(rng.integers(1, 6), rng.integers(1, 30))) ** rng.integers(1, 8)
+    p[rng.uniform(size=p.shape) < 0.1] = np.nan
+    for q in (0.01, 0.05, 0.3):
+        np.testing.assert_array_equal(hierarchical(p, q), slow_hierarchical(p, q))
+
+
+def test_one_test_per_family_is_benjamini_hochberg():
+    p = np.array([0.001, 0.012, 0.02, 0.03, 0.2, 0.5])
+    np.testing.assert_array_equal(hierarchical(p[None], 0.05)[0], benjamini_hochberg(p) <= 0.05)
+
+
+def test_hierarchical_testing_keeps_the_rate_of_selected_families_where_single_rows_do_not():
+    rng = np.random.default_rng(1)
+    alone, together = [], []
+    for _ in range(300):
+        p = rng.uniform(size=(8, 100))
+        p[:, :20] **= 12  # 20 readouts that every entrant predicts
+        truth = np.arange(100) < 20
+        rows = np.array([benjamini_hochberg(row) <= 0.05 for row in p]).any(axis=0)
+        families = hierarchical(p, 0.05).any(axis=0)
+        alone.append((rows & ~truth).sum() / max(rows.sum(), 1))
+        together.append((families & ~truth).sum() / max(families.sum(), 1))
+    assert np.mean(together) < 0.05 < 0.1 < np.mean(alone)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from leaderboard import BoardError, Leaderboard, Rules, compare
+from leaderboard.adjust import hierarchical
 from leaderboard.decide import decide
 from leaderboard.predictable import against_entry, against_floor
 from leaderboard.summands import summands
@@ -405,3 +406,24 @@ def test_what_cannot_be_compared_is_refused_in_words(small_screen, change, words
     change = {key: (getattr(b, key)[:, ::-1] if value is None else value) for key, value in change.items()}
     with pytest.raises(BoardError, match=words):
         compare(small_screen[0], replace(b, **change), RULES)
+
+
+def test_every_decided_pair_has_posterior_probabilities_that_agree_with_its_verdict(board):
+    pairs = board.pairs
+    assert (pairs[["p_worse", "p_same", "p_better"]].sum(axis=1) - 1).abs().max() < 1e-12
+    assert (pairs.loc[pairs["verdict"] == "better", "p_better"] > 0.5).all()
+    tied = pairs[(pairs["a"] == "run-vits-imagenet") | (pairs["b"] == "run-vits-imagenet")]
+    tied = tied[(tied["a"] == "run-mae") | (tied["b"].str.startswith("run-mae["))]
+    assert (tied["p_same"] > tied["p_worse"]).all()
+
+
+def test_families_of_readouts_are_tested_over_ranked_entrants(small_screen):
+    own = Leaderboard(small_screen, RULES).boards[0]
+    families = Leaderboard(small_screen, replace(RULES, families="readouts")).boards[0]
+    entrants = [entry.run for entry in small_screen if entry.role == "entrant"]
+    p = own.readouts.pivot_table(index="run", columns="readout", values="p").loc[entrants]
+    expected = hierarchical(p.to_numpy(), RULES.q)
+    found = families.readouts.pivot_table(index="run", columns="readout", values="predictable").loc[entrants]
+    np.testing.assert_array_equal(found.to_numpy() > 0, expected)
+    controls = families.rows[families.rows["role"] == "control"].set_index("run")["predictable"]
+    assert controls.equals(own.rows[own.rows["role"] == "control"].set_index("run")["predictable"])

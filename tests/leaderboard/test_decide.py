@@ -143,3 +143,27 @@ def test_student_t_equals_scipy_at_fractional_degrees_of_freedom():
     for df in (0.75, 3.0, 14.87, 400.0):
         assert t_quantile(df, 0.05) == pytest.approx(stats.t.ppf(0.975, df))
         assert float(t_two_sided(2.1, df)) == pytest.approx(2 * stats.t.sf(2.1, df))
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.01, 0.2])
+def test_posterior_probabilities_are_areas_of_the_t_distribution(make_folds, margin):
+    a, b, _ = pair(6, make_folds)
+    found = decide(a, b, margin=margin)
+    grid = np.linspace(-4, 4, 400_001)
+    density = stats.t.pdf(grid, found.df, found.difference, found.standard_error)
+    step = grid[1] - grid[0]
+    areas = [density[part].sum() * step for part in (grid < -margin, np.abs(grid) <= margin, grid > margin)]
+    assert (found.p_worse, found.p_same, found.p_better) == pytest.approx(areas, abs=1e-3)
+    assert found.p_worse + found.p_same + found.p_better == pytest.approx(1.0)
+
+
+def test_without_a_margin_the_posterior_is_the_one_sided_p_value(make_folds):
+    a, b, _ = pair(7, make_folds)
+    found = decide(a, b, margin=0.0)
+    assert 2 * min(found.p_worse, found.p_better) == pytest.approx(found.p)
+
+
+def test_identical_runs_are_the_same_for_certain(make_folds):
+    a, _, _ = pair(8, make_folds)
+    found = decide(a, a, margin=0.01)
+    assert (found.p_worse, found.p_same, found.p_better) == (0.0, 1.0, 0.0)
