@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("bench.cli.demo:demo", "Make the simulated Cell Painting screen."),
     "dataset": ("bench.cli.dataset:app", "Make, check and show datasets."),
     "features": ("bench.cli.features:app", "Import ready-made profiles."),
+    "cellprofiler": ("bench.cli.cellprofiler:app", "Install and run real CellProfiler."),
     "crops": ("bench.cli.crops:app", "Cut single-cell crops for training loops."),
     "look": ("bench.cli.look:look", "Draw a plate or a well as a picture."),
     "store": ("bench.cli.store:app", "List, check, query and explain what is stored."),

@@ -21,8 +21,6 @@ from typing import Literal
 
 DISTRIBUTION = "wellbench"
 PACKAGES = ("bench", "featurizers", "tasks", "leaderboard")
-CELLPROFILER = "WELLBENCH_CELLPROFILER"
-"""Environment variable: the Python interpreter of the environment that holds CellProfiler."""
 LOW_MEMORY_GB, LOW_DISK_GB = 4.0, 5.0
 
 Status = Literal["ok", "note", "broken"]
@@ -272,22 +270,17 @@ def _plugins() -> Iterator[Finding]:
 
 def _cellprofiler() -> Iterator[Finding]:
     """Ask the sidecar interpreter for its CellProfiler."""
-    interpreter = os.environ.get(CELLPROFILER)
-    if not interpreter:
-        message = f"no sidecar configured (optional); set {CELLPROFILER} to the Python that has it"
-        yield Finding("cellprofiler", "note", message)
+    from bench.errors import SidecarError
+    from bench.sidecar.places import VARIABLE, environment, find_sidecar, installed_version
+
+    python = find_sidecar()
+    if python is None:
+        message = f"no sidecar in {environment()} (optional); bench cellprofiler setup makes one"
+        yield Finding("cellprofiler", "broken" if os.environ.get(VARIABLE) else "note", message)
         return
-    script = "from importlib.metadata import version; import cellprofiler; print(version('cellprofiler'))"
     try:
-        done = subprocess.run(
-            [interpreter, "-c", script], capture_output=True, text=True, timeout=120, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        yield Finding("cellprofiler", "broken", f"{CELLPROFILER}={interpreter} cannot be run: {error}")
+        version = installed_version(python)
+    except SidecarError as error:
+        yield Finding("cellprofiler", "broken", str(error))
         return
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        message = f"{CELLPROFILER}={interpreter} has no working CellProfiler: {last}"
-        yield Finding("cellprofiler", "broken", message)
-        return
-    yield Finding("cellprofiler", "ok", f"{done.stdout.strip()} ({interpreter})")
+    yield Finding("cellprofiler", "ok", f"{version} ({python})")

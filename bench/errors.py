@@ -21,3 +21,7 @@ class DatasetError(BenchError):
 
 class StoreError(BenchError):
     """The store holds something it should not, or cannot be read or written."""
+
+
+class SidecarError(BenchError):
+    """CellProfiler's own environment is missing, cannot be made, or its run failed."""

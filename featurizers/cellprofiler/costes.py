@@ -436,7 +436,9 @@ def image_thresholds(
     """
     _check(pixels, scale)
     flat = np.ascontiguousarray(pixels.reshape(len(pixels), -1))
-    return _cuts(flat, np.array([0, flat.shape[1]]), _array(pairs), scale, True)[0]  # noqa: FBT003
+    bounds = np.array([0, flat.shape[1]])
+    cuts: NDArray[np.float64] = _cuts(flat, bounds, _array(pairs), scale, True)[0]  # noqa: FBT003
+    return cuts
 
 
 def measure_costes(

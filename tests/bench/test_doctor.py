@@ -98,13 +98,14 @@ def test_another_program_called_bench_is_noted(monkeypatch):
 @pytest.mark.parametrize(
     ("interpreter", "status", "sentence"),
     [
-        ("", "note", "no sidecar configured (optional)"),
-        ("/no/such/python", "broken", "cannot be run"),
+        ("", "note", "(optional); bench cellprofiler setup makes one"),
+        ("/no/such/python", "broken", "no sidecar in /no/such/python"),
         (sys.executable, "broken", "has no working CellProfiler: ModuleNotFoundError"),
     ],
 )
-def test_the_sidecar_is_asked_for_its_cellprofiler(monkeypatch, interpreter, status, sentence):
-    monkeypatch.setenv(doctor.CELLPROFILER, interpreter)
+def test_the_sidecar_is_asked_for_its_cellprofiler(monkeypatch, tmp_path, interpreter, status, sentence):
+    monkeypatch.setenv("WELLBENCH_CELLPROFILER", interpreter)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (finding,) = doctor._cellprofiler()
     assert finding.status == status
     assert sentence in finding.message
