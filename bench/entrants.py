@@ -57,7 +57,10 @@ def known(plugins: tuple[str, ...]) -> Registry:
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """Who takes part: a featurizer by its spec, or a table of ready-made profiles (no spec)."""
+    """Who takes part: a featurizer by its spec, or a table of ready-made profiles (no spec).
+
+    ``inputs`` says what it predicts from: see :mod:`bench.inputs`.
+    """
 
     name: str
     label: str
@@ -66,6 +69,7 @@ class Entrant:
     preset: str
     card: Mapping[str, Any] = field(default_factory=dict)
     spec: Spec | None = None
+    inputs: str = "image"
 
     @property
     def trainable(self) -> bool:

@@ -62,9 +62,10 @@ def load_entry(store: Store, identifier: str) -> Entry:
         optimistic=settings["label"] == "optimistic",
         variance_measured=settings["variance"] == "measured",
         fold_values=per_fold,
-        metric="skill" if per_fold is None else "ROC AUC",
-        warnings=tuple(
-            f"{f['about']}: {f['message']}" if f["about"] else f["message"] for f in record["audit"]
+        metric=record.get("metric") or ("skill" if per_fold is None else "ROC AUC"),
+        warnings=(
+            *record.get("notes", ()),
+            *(f"{f['about']}: {f['message']}" if f["about"] else f["message"] for f in record["audit"]),
         ),
         facts={"card": record["card"], "problem": record["problem"]},
     )

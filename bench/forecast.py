@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from bench import featurize, weights
+from bench import featurize, inputs, weights
 from bench.datasets.importing import addressed
 from bench.embed import Work
 from bench.entrants import Entrant, Spec, feature_document, resolve
@@ -160,15 +160,16 @@ def _runs(
     from tasks.protocol import load as load_protocol
 
     protocol = load_protocol(settings.protocol)
-    posed, _ = pose(settings, dataset, None, protocol)
-    each_head = sum(2 if entrant.role == "entrant" else 1 for entrant in entrants)
-    count = (each_head * max(1, len(settings.heads)) + 1) * len(posed)
-    done = 0
-    if store is not None:
-        session = Session(settings, dataset, store, protocol, entrants, lambda *_: None)
-        for task, problem in posed:
+    omics = inputs.omics(settings, dataset)
+    posed, _ = pose(settings, dataset, None, protocol, omics)
+    planner = Session(settings, dataset, cast("Store", store), protocol, entrants, lambda *_: None, omics)
+    count = done = 0
+    for task, problem in posed:
+        everyone = {(entrant.label, problem.key): Features("") for entrant in entrants}
+        count += len(planner.planned(task, problem, everyone))
+        if store is not None:
             own = {(label, problem.key): found for label, found in features.items()}
-            specs = session.specs(task, problem, own, lambda *_: [])
+            specs = planner.specs(task, problem, own, lambda *_: [])
             done += sum(store.has(f"runs/run={spec.run}") for spec, _ in specs)
     each, basis = _recorded(store, "runs", "") or (REFERENCE_RUN, REFERENCE)
     left = (count - done) * each / max(1, settings.processes)

@@ -6,7 +6,7 @@ With the stored predictions it is all that is needed to recompute a score; the d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.datasets import Dataset, Layer
+    from bench.inputs import Omics
     from bench.store import Store
     from tasks.base import Task, TaskData
     from tasks.protocol import Protocol
 
-SETTINGS = ("layer", "scale", "fit_by", "score_by")
+SETTINGS = ("layer", "scale", "fit_by", "score_by", "notes", "panel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +41,42 @@ def folder(key: str) -> str:
 
 
 def make(
-    store: Store | None, dataset: Dataset, layer: Layer, task: Task, protocol: Protocol
+    store: Store | None,
+    dataset: Dataset,
+    layer: Layer,
+    task: Task,
+    protocol: Protocol,
+    omics: Omics | None = None,
 ) -> list[Problem]:
     """Join the layer to the dataset's wells, draw the folds of every board of the task, and commit them.
 
-    Without a store nothing is committed, for a dry run.
+    Without a store nothing is committed, for a dry run. With ``omics`` among the inputs only units that have
+    them take part.
     """
     from bench.datasets import join_with_report
 
     joined, report = join_with_report(dataset, layer, dataset.wells)
-    facts = {"joined": report.sentences(), "prepared": layer.prepared}
+    facts: dict[str, Any] = {"joined": report.sentences(), "prepared": " ".join([layer.prepared, *joined.notes]).strip()}
+    if layer.prepare:
+        from bench.datasets.prepare import document
+
+        facts["steps"] = document(layer)
+    if omics is not None:
+        from bench.inputs import restrict
+
+        joined = restrict(joined, omics)
     return [_commit(store, dataset, data, task, protocol, facts) for data in task.problems(joined)]
+
+
+def make_from_wells(
+    store: Store | None, dataset: Dataset, task: Task, protocol: Protocol, labels: Sequence[str]
+) -> list[Problem]:
+    """Pose what the task asks of the wells alone (labels and replicates), and commit it like :func:`make`."""
+    from bench.datasets.joins import well_data
+
+    data = well_data(dataset, dataset.wells)
+    posed = task.from_wells(data, labels)
+    return [_commit(store, dataset, own, task, protocol, {"joined": [], "prepared": ""}) for own in posed]
 
 
 def _commit(
@@ -65,7 +91,7 @@ def _commit(
     from bench.store import code_digest, digest
     from tasks import folds as draw
 
-    folds = draw.make(data, protocol)
+    folds = task.split(data, protocol)
     folds_hash = draw.digest(folds)
     document = {
         "kind": "problem",
@@ -76,6 +102,8 @@ def _commit(
         "protocol": protocol.hash,
         "folds": folds_hash,
     }
+    if "steps" in facts:
+        document["prepared"] = facts["steps"]
     key = digest(document)
 
     def write(into: Path) -> None:
@@ -138,6 +166,8 @@ def load(store: Store, key: str) -> Problem:
         scale=settings["scale"],
         fit_by=tuple(settings["fit_by"]),
         score_by=tuple(settings["score_by"]),
+        notes=tuple(settings.get("notes", ())),
+        panel=settings.get("panel", "all"),
     )
     return Problem(key, data, folds, draw.digest(folds))
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.cli.ui import Ticker
     from bench.problem import Problem
     from bench.store import PartKey, Store
-    from tasks.base import FoldId, FoldResult, Scored, TaskData
+    from tasks.base import Block, FoldResult, Scored, TaskData
     from tasks.protocol import Protocol
 
 
@@ -45,6 +45,8 @@ class RunSpec:
         Readouts are permuted between perturbations with this seed; None scores them as measured.
     folds
         The outer folds ``(repeat, fold)`` that are run.
+    omics
+        Folder of the omics that stand beside the features, or in their place; empty for none.
     """
 
     run: str
@@ -57,6 +59,7 @@ class RunSpec:
     folds: tuple[tuple[int, int], ...]
     permute_seed: int | None = None
     plugins: tuple[str, ...] = ()
+    omics: str = ""
 
 
 @dataclass(slots=True)
@@ -111,20 +114,27 @@ def run_fold(spec: RunSpec, repeat: int, fold: int) -> None:
     """Fit and predict one outer fold and commit its predictions."""
     from bench.store import Store
     from tasks.base import FoldId
-    from tasks.evaluate import run_fold as evaluate_fold
 
     started = time.perf_counter()
     store = Store(Path(spec.store))
     problem = _problem(spec.store, spec.problem)
-    head = known(spec.plugins).get("heads", spec.head)
+    task = known(spec.plugins).get("tasks", spec.task)
 
-    def supply(_: FoldId) -> NDArray[np.float32]:
-        return _features(spec, repeat, fold, problem.data)
+    def supply(_: FoldId) -> list[Block]:
+        return _blocks(spec, repeat, fold, problem.data)
 
     identifier = FoldId(repeat, fold)
-    result = evaluate_fold(
-        problem.data, supply, spec.protocol, problem.folds, identifier, head, permute_seed=spec.permute_seed
-    )
+    if task.needs_head:
+        from tasks import evaluate
+
+        head = known(spec.plugins).get("heads", spec.head)
+        result = evaluate.run_fold(
+            problem.data, supply, spec.protocol, problem.folds, identifier, head, spec.permute_seed
+        )
+    else:
+        from tasks import embedding
+
+        result = embedding.embed_fold(problem.data, supply, spec.protocol, problem.folds, identifier)
     spent = provenance(seconds=time.perf_counter() - started, peak_memory_mb=peak_memory_mb())
     manifest = {"key": spec.run, "chosen": _scalars(result.chosen), "provenance": spent}
     store.commit(fold_folder(spec.run, repeat, fold), lambda into: _save_fold(into, result), manifest)
@@ -137,14 +147,23 @@ def _problem(store: str, key: str) -> Problem:
     return problems.load(Store(Path(store)), key)
 
 
-def _features(spec: RunSpec, repeat: int, fold: int, data: TaskData) -> NDArray[np.float32]:
+def _blocks(spec: RunSpec, repeat: int, fold: int, data: TaskData) -> list[Block]:
+    """Return the features of one outer fold; the floor's, which nobody reads, are a column of zeros."""
     import numpy as np
 
-    if not spec.features:
-        return np.zeros((len(data.wells), 1), np.float32)
-    by_fold = dict(spec.features)
-    parts = by_fold[(repeat, fold)] if (repeat, fold) in by_fold else by_fold[None]
-    return aligned(spec.store, parts, data)
+    from bench import inputs
+    from bench.store import Store
+    from tasks.base import Block
+
+    blocks = []
+    if spec.features:
+        by_fold = dict(spec.features)
+        parts = by_fold[(repeat, fold)] if (repeat, fold) in by_fold else by_fold[None]
+        blocks.append(Block("image", aligned(spec.store, parts, data)))
+    if spec.omics:
+        values = inputs.aligned(Store(Path(spec.store)), spec.omics, data.wells)
+        blocks.append(Block("omics", values, plates=False))
+    return blocks or [Block("image", np.zeros((len(data.wells), 1), np.float32))]
 
 
 def aligned(store: str, parts: tuple[PartKey, ...], data: TaskData) -> NDArray[np.float32]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bench import featurize, runs, weights
+from bench import featurize, inputs, runs, weights
 from bench import problem as problems
 from bench.embed import Failure, Work
 from bench.entrants import Entrant, feature_document, frame_digest, known
+from bench.errors import BenchError
 from bench.execute import Executor
 from bench.featurize import Job
 from bench.runs import RunSpec
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
+    from bench.inputs import Omics
     from bench.problem import Problem
     from bench.settings import Settings
     from bench.store import PartKey, Store
     from tasks.protocol import Protocol
 
 Fold = tuple[int, int]
-FLOOR = Entrant("mean", "training mean", "floor", "pretrained", "default")
+NO_HEAD = "none"
+"""Head of a run whose task scores features as they are."""
 
 
 @dataclass(slots=True)
@@ -41,11 +44,25 @@ class Report:
 
 @dataclass(slots=True)
 class Features:
-    """Parts of one entrant: by outer fold for an inductive one, under None for any other; and their cost."""
+    """Parts of one entrant: by outer fold for an inductive one, under None for any other; and their cost.
+
+    ``omics`` is the folder of what stands beside the parts, or in their place.
+    """
 
     key: str
     parts: dict[Fold | None, tuple[PartKey, ...]] = field(default_factory=dict)
     weights: list[str] = field(default_factory=list)
+    omics: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One run to be: who, with which head, on permuted labels or not. ``features`` is None for the floor."""
+
+    entrant: Entrant
+    head: str
+    features: Features | None
+    permute_seed: int | None = None
 
 
 class Session:
@@ -57,6 +74,8 @@ class Session:
         What was asked for.
     entrants
         Who takes part, controls included.
+    omics
+        The layer that is put in where the settings ask for it.
     tick
         Told of progress.
     """
@@ -69,6 +88,7 @@ class Session:
         protocol: Protocol,
         entrants: Sequence[Entrant],
         tick: Ticker,
+        omics: Omics | None = None,
     ) -> None:
         self.settings = settings
         self.dataset = dataset
@@ -76,15 +96,18 @@ class Session:
         self.protocol = protocol
         self.entrants = list(entrants)
         self.tick = tick
+        self.omics = omics
         self.report = Report()
 
     def run(self, posed: Sequence[tuple[str, Problem]]) -> Report:
         """Run every entrant with every head on every problem (task name, problem); return what was done."""
+        if self.omics is not None:
+            inputs.ensure(self.store, self.omics)
         with Executor(self.settings.processes) as executor:
             features = self._features(executor, posed)
             todo: list[tuple[RunSpec, Mapping[str, Any]]] = []
             for task, problem in posed:
-                todo += self.specs(task, problem, features, self._audit)
+                todo += self.specs(task, problem, features, functools.partial(self._audit, task))
             finished = runs.execute(self.store, todo, executor, self.tick)
         for spec, facts in todo:
             done = finished[spec.run]
@@ -102,9 +125,9 @@ class Session:
             if entrant.spec is None:
                 self._attempt(entrant, functools.partial(self._profiles, entrant, posed, found))
             elif entrant.fit_scope == "inductive":
-                for _, problem in posed:
+                for task, problem in posed:
                     self._attempt(
-                        entrant, functools.partial(self._inductive, entrant, problem, executor, found)
+                        entrant, functools.partial(self._inductive, entrant, task, problem, executor, found)
                     )
             else:
                 self._attempt(entrant, functools.partial(self._share, entrant, shared))
@@ -167,10 +190,21 @@ class Session:
         return Job(entrant.name, work, document, tuple(featurizer.card.needs)), trained
 
     def _inductive(
-        self, entrant: Entrant, problem: Problem, executor: Executor, found: dict[tuple[str, str], Features]
+        self,
+        entrant: Entrant,
+        task: str,
+        problem: Problem,
+        executor: Executor,
+        found: dict[tuple[str, str], Features],
     ) -> None:
         """Refit in each outer fold of the first repeat on training perturbations, and embed every well."""
         from bench.store import digest
+
+        if _folds(problem, first_repeat_only=True) == [(0, 0)]:
+            raise BenchError(
+                f"{entrant.label} learns from labels, and task {task!r} on {problem.data.layer!r} tests "
+                "every perturbation at once, so that there is none left to learn from"
+            )
 
         own = Features("")
         keys = []
@@ -198,28 +232,60 @@ class Session:
         features: Mapping[tuple[str, str], Features],
         audit: Callable[[Problem, Entrant, Features], list[dict[str, Any]]],
     ) -> list[tuple[RunSpec, Mapping[str, Any]]]:
-        """Return the runs of one problem: floor, then every entrant with every head, then permuted labels.
+        """Return the specs of :meth:`planned`.
 
         ``features`` holds the entrants that have any, by label and problem key; ``audit`` gives the findings
         that stand in an entrant's record.
         """
-        heads = self.settings.heads or (self._task(task).default_head,)
-        todo = [self._spec(task, problem, FLOOR, "mean", None, None)]
+        found: dict[str, list[dict[str, Any]]] = {}
+        todo = []
+        for plan in self.planned(task, problem, features):
+            label, own = plan.entrant.label, plan.features
+            if own is not None and label not in found:
+                found[label] = audit(problem, plan.entrant, own)
+            todo.append(self._spec(task, problem, plan, found.get(label, [])))
+        return todo
+
+    def planned(
+        self, task: str, problem: Problem, features: Mapping[tuple[str, str], Features]
+    ) -> list[Planned]:
+        """Return the runs of one problem: floor, then every entrant with every head, then permuted labels.
+
+        Controls and ceilings read images only, whatever the inputs. Labels that are the same for every
+        perturbation are not permuted.
+        """
+        about = self._task(task)
+        heads = (self.settings.heads or (about.default_head,)) if about.needs_head else (NO_HEAD,)
+        floor = Entrant("mean", about.floor_label, "floor", "pretrained", "default")
+        todo = [Planned(floor, about.floor if about.needs_head else NO_HEAD, None)]
+        taking_part = []
         for entrant in self.entrants:
             own = features.get((entrant.label, problem.key))
             if own is None:
                 continue
-            warnings = audit(problem, entrant, own)
+            if entrant.role != "entrant" or inputs.IMAGE in self.settings.inputs:
+                taking_part.append((entrant, own))
+            if self.omics is not None and entrant.role == "entrant" and inputs.BOTH in self.settings.inputs:
+                both = replace(own, omics=self.omics.folder)
+                taking_part.append((inputs.beside(entrant, self.omics.layer), both))
+        if self.omics is not None and inputs.OMICS in self.settings.inputs:
+            taking_part.append((inputs.alone(self.omics.layer), Features("", omics=self.omics.folder)))
+        permutable = _labels_differ(problem)
+        for entrant, own in taking_part:
             for head in heads:
-                todo.append(self._spec(task, problem, entrant, head, own, None, warnings))
-                if entrant.role == "entrant":
-                    todo.append(self._spec(task, problem, entrant, head, own, self.settings.seed, warnings))
+                todo.append(Planned(entrant, head, own))
+                if entrant.role == "entrant" and permutable:
+                    todo.append(Planned(entrant, head, own, self.settings.seed))
         return todo
 
     def _task(self, name: str) -> Any:
         return known(self.settings.plugins).get("tasks", name)
 
-    def _audit(self, problem: Problem, entrant: Entrant, own: Features) -> list[dict[str, Any]]:
+    def _rules(self, task: str) -> Protocol:
+        rules: Protocol = self._task(task)().rules(self.protocol)
+        return rules
+
+    def _audit(self, task: str, problem: Problem, entrant: Entrant, own: Features) -> list[dict[str, Any]]:
         """Audit before any fit; a refusal stops the session, because every other number would share it.
 
         The features of controls are not looked into: that plate positions give the position away is no news.
@@ -229,16 +295,19 @@ class Session:
         look = functools.partial(
             audit,
             problem.data,
-            self.protocol,
+            self._rules(task),
             problem.folds,
             fit_scope=entrant.fit_scope,
-            supplier="per-fold" if None not in own.parts else "one-matrix",
+            supplier="per-fold" if own.parts and None not in own.parts else "one-matrix",
             images=self._images(problem),
         )
         shared = look()
         findings = [dataclasses.asdict(f) | {"about": ""} for f in shared]
-        if entrant.role == "entrant":
-            X = runs.aligned(str(self.store.root), next(iter(own.parts.values())), problem.data)
+        if entrant.role == "entrant" and entrant.inputs != inputs.BOTH:  # whose blocks are looked at apart
+            if own.parts:
+                X = runs.aligned(str(self.store.root), next(iter(own.parts.values())), problem.data)
+            else:
+                X = inputs.aligned(self.store, own.omics, problem.data.wells)
             findings += [
                 dataclasses.asdict(f) | {"about": entrant.label} for f in look(X=X) if f not in shared
             ]
@@ -267,29 +336,21 @@ class Session:
         return pd.DataFrame(seen, columns=["well", "digest"])
 
     def _spec(
-        self,
-        task: str,
-        problem: Problem,
-        entrant: Entrant,
-        head: str,
-        own: Features | None,
-        permute_seed: int | None,
-        warnings: Sequence[Mapping[str, Any]] = (),
+        self, task: str, problem: Problem, plan: Planned, warnings: Sequence[Mapping[str, Any]] = ()
     ) -> tuple[RunSpec, Mapping[str, Any]]:
-        from bench.store import code_digest, digest
-        from tasks import evaluate
+        from bench.store import digest
 
-        folds = _folds(problem, first_repeat_only=entrant.fit_scope == "inductive")
-        head_class = known(self.settings.plugins).get("heads", head)
-        document = {
+        entrant, head, own, permute_seed = plan.entrant, plan.head, plan.features, plan.permute_seed
+        protocol = self._rules(task)
+        dear = head != NO_HEAD and known(self.settings.plugins).get("heads", head).first_repeat_only
+        folds = _folds(problem, first_repeat_only=dear or entrant.fit_scope == "inductive")
+        document: dict[str, Any] = {
             "kind": "run",
             "schema": 1,
             "role": entrant.role,
             "problem": problem.key,
-            "task": {"name": task, "code": code_digest(self._task(task))},
-            "head": {"name": head, "version": head_class.version, "code": code_digest(head_class)},
-            "evaluation": {"code": code_digest(evaluate), "alignment": runs.ALIGNMENT},
-            "protocol": self.protocol.hash,
+            **self._code(task, head),
+            "protocol": protocol.hash,
             "features": None
             if own is None
             else {
@@ -300,17 +361,20 @@ class Session:
             "permute_seed": permute_seed,
             "folds": [list(f) for f in folds],
         }
+        if own is not None and own.omics:
+            document["omics"] = own.omics
         spec = RunSpec(
             run=digest(document)[:16],
             store=str(self.store.root),
             problem=problem.key,
             task=task,
             head=head,
-            protocol=self.protocol,
+            protocol=protocol,
             features=tuple(own.parts.items()) if own is not None else (),
             folds=tuple(folds),
             permute_seed=permute_seed,
             plugins=self.settings.plugins,
+            omics=own.omics if own is not None else "",
         )
         facts = {
             "key_document": document,
@@ -321,6 +385,9 @@ class Session:
             "fit_scope": entrant.fit_scope,
             "preset": entrant.preset,
             "card": entrant.card,
+            "inputs": entrant.inputs,
+            "metric": self._task(task)().called(problem.data),
+            "notes": list(problem.data.notes),
             "dataset": {"name": self.dataset.name, "version": self.dataset.version},
             "layer": problem.data.layer,
             "folds_hash": problem.folds_hash,
@@ -328,6 +395,23 @@ class Session:
             "cost": self._cost(own),
         }
         return spec, facts
+
+    def _code(self, task: str, head: str) -> dict[str, Any]:
+        """Return what code scores a run: the task's, and the head's or that of the bare features."""
+        from bench.store import code_digest
+        from tasks import embedding, evaluate
+
+        about = self._task(task)
+        own = {"name": head}
+        if about.needs_head:
+            used = known(self.settings.plugins).get("heads", head)
+            own |= {"version": used.version, "code": code_digest(used)}
+        how = code_digest(evaluate if about.needs_head else embedding)
+        return {
+            "task": {"name": task, "code": code_digest(about)},
+            "head": own,
+            "evaluation": {"code": how, "alignment": runs.ALIGNMENT},
+        }
 
     def _cost(self, own: Features | None) -> dict[str, float]:
         """Return what the features cost when they were computed: seconds over all processes, and memory."""
@@ -357,6 +441,16 @@ def _folds(problem: Problem, *, first_repeat_only: bool) -> list[Fold]:
         for r, f in zip(pairs["repeat"], pairs["fold"], strict=True)
         if f >= 0 and (r == 0 or not first_repeat_only)
     ]
+
+
+def _labels_differ(problem: Problem) -> bool:
+    """Whether any two tested units have other readouts, so that permuting them changes anything."""
+    import numpy as np
+
+    tested = problem.data.Y[~problem.data.control]
+    return bool(
+        len(tested) and not np.array_equal(tested, np.broadcast_to(tested[0], tested.shape), equal_nan=True)
+    )
 
 
 def _ordered(parts: Mapping[str, PartKey]) -> tuple[PartKey, ...]:

@@ -36,6 +36,12 @@ class Settings:
         Names, each ``name`` or ``name:preset``; a name may be a table of ready-made profiles.
     tasks, heads, layers
         Names; empty ``heads`` means each task's default, empty ``layers`` every layer the task takes.
+    inputs
+        What is predicted from: ``image``, ``omics``, ``image+omics``; several meet on one board.
+    omics
+        The abundance layer that is put in; empty for the dataset's only one.
+    labels
+        Columns of the wells table that retrieval takes labels from; empty for the mechanism of action.
     protocol
         Name of a shipped protocol, or a TOML file.
     controls
@@ -60,6 +66,9 @@ class Settings:
     tasks: tuple[str, ...] = ("regression",)
     heads: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ("image",)
+    omics: str = ""
+    labels: tuple[str, ...] = ()
     protocol: str = "nested-cv"
     controls: str = ALL_CONTROLS
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import inputs
 from bench import problem as problems
 from bench.configure import unknown
 from bench.embed import Failure
@@ -43,9 +46,10 @@ def start(settings: Settings, tick: Ticker) -> Done:
     protocol = load_protocol(settings.protocol)
     dataset = open_dataset(settings.dataset, tick)
     entrants, unavailable = resolve(settings, dataset)
+    omics = inputs.omics(settings, dataset)
     store = Store(Path(settings.store))
-    posed, failures = pose(settings, dataset, store, protocol)
-    session = Session(settings, dataset, store, protocol, entrants, tick)
+    posed, failures = pose(settings, dataset, store, protocol, omics)
+    session = Session(settings, dataset, store, protocol, entrants, tick, omics)
     session.report.failures += [*broken_plugins(settings), *failures]
     return Done(dataset, store, session.run(posed), unavailable)
 
@@ -59,6 +63,7 @@ def check_names(settings: Settings) -> None:
         registry.get("tasks", task)
     for head in settings.heads:
         registry.get("heads", head)
+    inputs.check(settings)
     if settings.protocol not in names() and not Path(settings.protocol).is_file():
         raise UsageError(unknown("protocol", settings.protocol, names()) + ", or name a TOML file")
     if dataset_path(settings.dataset) is None:
@@ -98,11 +103,16 @@ def open_dataset(named: str, tick: Ticker) -> Dataset:
 
 
 def pose(
-    settings: Settings, dataset: Dataset, store: Store | None, protocol: Protocol
+    settings: Settings,
+    dataset: Dataset,
+    store: Store | None,
+    protocol: Protocol,
+    omics: inputs.Omics | None = None,
 ) -> tuple[list[tuple[str, Problem]], list[Failure]]:
     """Join every layer that a task takes to the wells, draw its folds and, given a store, commit them.
 
-    A layer that cannot be scored is a failure; when none can be, the first one's reason is raised.
+    What a task asks of the wells alone is posed too, unless layers are named. A layer that cannot be scored
+    is a failure; when none can be, the first one's reason is raised.
     """
     names = [layer.name for layer in dataset.layers]
     for wanted in settings.layers:
@@ -113,16 +123,18 @@ def pose(
     first: Exception | None = None
     for name in settings.tasks:
         task = known(settings.plugins).get("tasks", name)()
-        chosen = [dataset.layer(layer) for layer in settings.layers]
-        for layer in chosen or dataset.layers:
-            if layer.kind not in task.layer_kinds:
-                continue
+        own = partial(problems.make_from_wells, store, dataset, task, task.rules(protocol), settings.labels)
+        asked: list[tuple[str, Callable[[], list[Problem]]]] = [] if settings.layers else [("the wells", own)]
+        for layer in [dataset.layer(named) for named in settings.layers] or dataset.layers:
+            if layer.kind in task.layer_kinds:
+                pose_layer = partial(problems.make, store, dataset, layer, task, task.rules(protocol), omics)
+                asked.append((f"layer {layer.name}", pose_layer))
+        for what, make in asked:
             try:
-                made = problems.make(store, dataset, layer, task, protocol)
-                posed += [(name, problem) for problem in made]
+                posed += [(name, problem) for problem in make()]
             except (BenchError, ValueError) as error:
                 first = first or error
-                failures.append(Failure(f"{name} on layer {layer.name}", str(error)))
+                failures.append(Failure(f"{name} on {what}", str(error)))
     if not posed:
         if first is not None:
             raise first

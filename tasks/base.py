@@ -61,6 +61,8 @@ class TaskData:
         Columns of ``units``: a separate model per value of ``fit_by``; skill also per value of ``score_by``.
     notes
         What a reader of the scores must know of how units and readouts were chosen; a sentence each.
+    panel
+        How the readouts were picked: ``all``, ``named``, or ``score-selected``, which the audit warns of.
     """
 
     wells: pd.DataFrame
@@ -76,6 +78,7 @@ class TaskData:
     fit_by: tuple[str, ...] = ()
     score_by: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    panel: str = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,11 @@ class Head(ABC):
 
     name: ClassVar[str]
     version: ClassVar[str]
+    first_repeat_only: ClassVar[bool] = False
+    """Whether a run takes the outer folds of the first repeat only, because the head is dear."""
+
+    cost: ClassVar[str] = ""
+    """What a dear head costs, in one sentence that is shown before it runs."""
 
     @classmethod
     def for_protocol(cls, protocol: Protocol) -> Head:  # noqa: ARG003 a head without such settings ignores it
@@ -258,6 +266,10 @@ class Task(ABC):
     def rules(self, protocol: Protocol) -> Protocol:
         """Return the protocol that the task runs under when ``protocol`` is chosen: that one by default."""
         return protocol
+
+    def called(self, data: TaskData) -> str:  # noqa: ARG002 a task with one score
+        """Return what a board calls the score of these data."""
+        return self.metric
 
     def split(self, data: TaskData, protocol: Protocol) -> pd.DataFrame:
         """Return the outer folds of the units; see :func:`tasks.folds.make`."""

@@ -39,6 +39,22 @@ def run(
     layer: Annotated[
         list[str] | None, typer.Option("--layer", help="Readout layers; repeatable. \\[default: all]")
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inputs",
+            help="What is predicted from: image, omics, image+omics; repeatable. \\[default: image]",
+        ),
+    ] = None,
+    omics: Annotated[
+        str | None, typer.Option("--omics", help="Abundance layer put in. \\[default: the only one]")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels", help="Wells column of labels to retrieve; repeatable. \\[default: Metadata_MOA]"
+        ),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Folder. \\[default: ./dataset.toml, else the demo]")
     ] = None,
@@ -90,6 +106,9 @@ def run(
         "tasks": _tuple(task),
         "heads": _tuple(head),
         "layers": _tuple(layer),
+        "inputs": _tuple(inputs),
+        "omics": omics,
+        "labels": _tuple(labels),
         "dataset": dataset,
         "store": store,
         "protocol": protocol,
@@ -105,7 +124,7 @@ def run(
     if print_config:
         ui.print_text(settings.toml())
         return
-    if not settings.featurizers:
+    if not settings.featurizers and settings.inputs != ("omics",):
         raise UsageError(
             "name at least one entrant, for example --featurizer mae; `bench featurizers` lists them"
         )

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from bench.datasets.identity import NEGATIVE, identities
+from bench.datasets.prepare import apply
 from bench.datasets.tables import PERT_TYPE, PLATE, WELL, natural, shorten
 from bench.datasets.units import Units, choose, describe, label, match
 from bench.errors import DatasetError
@@ -134,7 +135,12 @@ def join_with_report(dataset: Dataset, layer: Layer, wells: pd.DataFrame) -> tup
 def join_frame(
     dataset: Dataset, layer: Layer, frame: pd.DataFrame, wells: pd.DataFrame
 ) -> tuple[TaskData, JoinReport]:
-    """Return :func:`join_with_report` of a layer's frame as :meth:`Layer.read` gave it; any value goes."""
+    """Return :func:`join_with_report` of a layer's frame as :meth:`Layer.read` gave it; any value goes.
+
+    The layer's preparation comes first; ``notes`` say what it did.
+    """
+    done = apply(dataset, layer, frame)
+    layer, frame = done.layer, done.frame
     table, known = known_wells(dataset, wells)
     names = np.array(identities(table, dataset.perturbation), dtype=object)
     negative = (table[PERT_TYPE] == NEGATIVE).to_numpy()
@@ -165,6 +171,8 @@ def join_frame(
         scale=layer.scale,
         fit_by=layer.fit_by,
         score_by=layer.score_by,
+        notes=done.sentences,
+        panel=done.panel,
     )
     matched = np.isin(np.arange(len(table)), cols)
     without = known & ~matched & (names != "")
@@ -183,6 +191,33 @@ def join_frame(
         rows_without_wells=tuple(sorted((label(layer, frame, int(r)) for r in alone), key=natural)),
     )
     return data, report
+
+
+def well_data(dataset: Dataset, wells: pd.DataFrame) -> TaskData:
+    """Return ``wells`` as units of their own, without readouts; those that name no perturbation are left out.
+
+    ``notes`` say how many are, and which.
+    """
+    table, known = known_wells(dataset, wells)
+    names = np.array(identities(table, dataset.perturbation), dtype=object)
+    negative = (table[PERT_TYPE] == NEGATIVE).to_numpy()
+    unit = np.flatnonzero(known & ((names != "") | negative))
+    lost = _pick(table, known & (names == "") & ~negative)
+    note = f"{count(len(lost), 'treated well', 'name')} no perturbation and take no part: {shorten(lost)}."
+    return TaskData(
+        wells=table,
+        units=table.iloc[unit].reset_index(drop=True),
+        members=sparse.csr_matrix(
+            (np.ones(unit.size), (np.arange(unit.size), unit)), shape=(unit.size, len(table))
+        ),
+        Y=np.zeros((unit.size, 0), np.float32),
+        readouts=(),
+        groups=np.array(names[unit], dtype=np.str_),
+        control=negative[unit],
+        well_control=negative,
+        layer="wells",
+        notes=(note,) if lost else (),
+    )
 
 
 def known_wells(dataset: Dataset, wells: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
