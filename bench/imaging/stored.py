@@ -90,11 +90,13 @@ def planes_of(
     if dataset.images is None:
         return {}
     images = dataset.images if plate is None else dataset.images[dataset.images[PLATE] == plate]
-    chosen = (
-        None
-        if wells is None
-        else {(str(p), normalise_well(str(w))) for p, w in zip(wells[PLATE], wells[WELL], strict=True)}
-    )
+    chosen = None
+    if wells is not None:
+        chosen = {(str(p), normalise_well(str(w))) for p, w in zip(wells[PLATE], wells[WELL], strict=True)}
+        # A unit of work asks for a few wells of a table that may have millions of rows.
+        images = images[images[PLATE].isin({p for p, _ in chosen})]
+        names = {w: normalise_well(str(w)) for w in images[WELL].unique()}
+        images = images[images[WELL].isin([w for w, name in names.items() if name in {c for _, c in chosen}])]
     functions: dict[tuple[str, str], str] = {}
     if dataset.illumination is not None:
         table = (dataset.illumination[c] for c in (PLATE, "Channel", "URI"))
