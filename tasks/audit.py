@@ -15,7 +15,7 @@ from tasks.base import LeakageError
 from tasks.evaluate import to_units
 from tasks.findings import Finding
 from tasks.folds import UNUSED, ids, split
-from tasks.layout import confounding, decodability
+from tasks.layout import confounding, decodability, shifted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +45,7 @@ def audit(
     fit_scope: FitScope = "pretrained",
     supplier: Supplier = "one-matrix",
     images: pd.DataFrame | None = None,
-    panel: Panel = "all",
+    panel: Panel | None = None,
 ) -> list[Finding]:
     """Check splits, features and readouts for leaks.
 
@@ -60,7 +60,7 @@ def audit(
     images
         Optional columns ``well`` (row of ``data.wells``) and ``digest`` (of the image's bytes).
     panel
-        How the readouts were picked.
+        How the readouts were picked; by default as the data say.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def audit(
     found = [leak for leak in leaks if leak is not None]
     if found and protocol.label != "optimistic":
         raise LeakageError(found[0].message)
-    found += confounding(data)
-    if panel == "score-selected":
+    found += confounding(data) + shifted(data)
+    if (panel or data.panel) == "score-selected":
         found.append(
             Finding(
                 "warning",

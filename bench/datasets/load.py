@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,13 @@ from bench.datasets.tables import (
     is_remote,
     locate,
     read_frame,
+    read_lines,
     shorten,
 )
 from bench.errors import DatasetError
 from featurizers.base import Channel
+from tasks.base import TaskError
+from tasks.prepare import Step, build
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,6 +106,7 @@ def load(path: str | Path) -> Dataset:
     raise_faults(faults)
 
     files = {key: uri for key, uri in tables.items() if uri}
+    files |= {f"panels/{x.name}": x.panel for x in layers if x.panel}
     files |= {f"layers/{x.name}": x.table for x in layers} | {f"features/{x.name}": x.table for x in features}
     wells = read_wells(tables["wells"], perturbation)
     images = _images(tables["images"], root) if tables["images"] else None
@@ -166,6 +171,12 @@ def _layer(section: Section, root: Path) -> Layer:
         exclude=section.texts("exclude"),
         h5ad_layer=section.text("layer", ""),
     )
+    steps = [_step(s, root) for s in section.sections("prepare")]
+    layer = replace(
+        layer,
+        prepare=tuple(step for step, _ in steps if step is not None),
+        panel=next((path for _, path in steps if path), ""),
+    )
     if not layer.key:
         section.faults.append(
             f"{section.where}: key is missing; list the Metadata_ columns that identify a row"
@@ -182,6 +193,23 @@ def _layer(section: Section, root: Path) -> Layer:
         section.faults.append(f"{section.where}: layer = {layer.h5ad_layer!r} is for .h5ad tables only")
     section.finish()
     return layer
+
+
+def _step(section: Section, root: Path) -> tuple[Step | None, str]:
+    """Return a preparation step, and the file of its readouts where it names one."""
+    settings = dict(section.values)
+    name, file = settings.pop("step", ""), settings.pop("file", "")
+    path = ""
+    try:
+        if not isinstance(name, str) or not isinstance(file, str):
+            raise TaskError("step and file must be texts in quotes")
+        if file:
+            path = locate(root, file)
+            settings["readouts"] = [word for word in read_lines(path) if word]
+        return build(name, settings), path
+    except (TaskError, DatasetError) as error:
+        section.faults.append(f"{section.where}: {error}")
+        return None, path
 
 
 def _profiles(section: Section, root: Path) -> ProfileTable:

@@ -13,6 +13,7 @@ import pandas as pd
 from bench.datasets.tables import PREFIX, duplicates, read_frame, shorten
 from bench.errors import DatasetError
 from featurizers.base import Channel
+from tasks.prepare import Step
 
 Kind = Literal["abundance", "regulation", "target"]
 Scale = Literal["counts", "log", "ratio", "z"]
@@ -48,6 +49,10 @@ class Layer:
         Columns to take; empty takes every column that is neither in ``key``, ``Metadata_*`` nor excluded.
     h5ad_layer
         Layer of an ``.h5ad`` table; empty takes ``X``.
+    prepare
+        Steps that are applied before the rows meet wells; ``scale`` and ``key`` are those of the table.
+    panel
+        Absolute path of the list of readouts that a ``panel`` step names; empty without.
     """
 
     name: str
@@ -63,6 +68,8 @@ class Layer:
     readouts: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     h5ad_layer: str = ""
+    prepare: tuple[Step, ...] = ()
+    panel: str = ""
 
     def read(self) -> pd.DataFrame:
         """Return the key columns and one float32 column per readout, in the file's order of rows.

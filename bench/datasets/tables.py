@@ -188,6 +188,23 @@ def read_frame(
     return frame
 
 
+def read_lines(uri: str) -> list[str]:
+    """Return the lines of a text file, stripped.
+
+    Raises
+    ------
+    DatasetError
+        When it is missing or is not text.
+    """
+    try:
+        with _open(uri) as handle:
+            return [line.strip() for line in handle.read().decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{uri}: not a text file of one name per line") from error
+    except OSError as error:
+        raise DatasetError(f"{uri}: cannot be read ({error.strerror or error})") from error
+
+
 def is_identity(column: str, text: Collection[str] = ()) -> bool:
     """Whether a column holds text that identifies or describes a row."""
     return (column.startswith(PREFIX) and column != DOSE) or column in text

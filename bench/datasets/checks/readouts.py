@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.datasets.checks.finding import Finding, Severity, finding
 from bench.datasets.joins import JoinReport, join_frame
+from bench.datasets.prepare import apply
 from bench.datasets.profiles import read_table
 from bench.datasets.tables import PLATE, PREFIX, WELL, natural, read_frame, shorten
 from bench.datasets.units import label
@@ -36,10 +37,11 @@ def check_layer(dataset: Dataset, layer: Layer) -> list[Finding]:
     out = _values(layer, names, values)
     out += _flat(f"layer {layer.name!r}", file, "readout", names, values)
     try:
-        _, report = join_frame(dataset, layer, frame, dataset.wells)
+        done = apply(dataset, layer, frame)
+        _, report = join_frame(dataset, done.layer, done.frame, dataset.wells)
     except DatasetError as error:
         return [*out, finding("error", "no-join", file, str(error), "correct the key or the tables")]
-    return out + _meeting(dataset, layer, frame, report)
+    return out + _meeting(dataset, done.layer, done.frame, report)
 
 
 def _values(layer: Layer, names: list[str], values: NDArray[np.float64]) -> list[Finding]:
