@@ -1,0 +1,136 @@
+"""Elastic net against scikit-learn, one readout at a time."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import ElasticNet as Reference
+from sklearn.linear_model import LogisticRegression
+
+from tasks.base import TaskError
+from tasks.folds import assign
+from tasks.heads.coordinate import solve
+from tasks.heads.elastic_net import TIES, ElasticNet, ElasticNetConfig
+from tasks.protocol import LogGrid
+
+EXACT = ElasticNetConfig(LogGrid(0.02, 0.5, 3), (0.1, 0.9), tolerance=1e-9)
+
+
+def problem(m=90, D=12, T=8, seed=0, missing=0.2):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(m, D)) @ (np.eye(D) + 0.3 * rng.normal(size=(D, D))) + rng.normal(size=D)
+    B = rng.normal(size=(D, T)) * (rng.random((D, T)) < 0.5)
+    B[:, ::4] = 0
+    Y = X @ B + 2 * rng.normal(size=(m, T)) + 50
+    return X, Y, rng.random((m, T)) >= missing, np.array([f"g{i // 3}" for i in range(m)])
+
+
+def calls(Y):
+    return (np.median(Y, axis=0) < Y).astype(np.float64)
+
+
+@pytest.mark.parametrize("D", [6, 40, 200], ids=["tall", "square", "wide"])
+@pytest.mark.parametrize("ratio", [0.1, 1.0], ids=["ridge-like", "lasso"])
+def test_every_readout_is_at_scikit_learns_optimum(D, ratio):
+    X, Y, mask, _ = problem(m=60, D=D)
+    X = X - X.mean(axis=0)
+    n, alpha = mask.sum(axis=0), np.full(8, 0.3)
+    fit = solve(X.T.copy(), Y.T.copy(), mask.T.copy(), n * alpha * ratio, n * alpha * (1 - ratio),
+                logistic=False, tolerance=1e-5, iterations=500)  # fmt: skip
+    assert (fit.gap <= 1e-5).all()
+    for t in range(8):
+        x, y = X[mask[:, t]], Y[mask[:, t], t]
+
+        def objective(b, c):
+            penalty = ratio * np.abs(b).sum() + (1 - ratio) / 2 * (b**2).sum()
+            return ((y - c - x @ b) ** 2).sum() / 2 + len(y) * 0.3 * penalty  # noqa: B023
+
+        best = Reference(alpha=0.3, l1_ratio=ratio, tol=1e-10, max_iter=100_000).fit(x, y)
+        least, nothing = objective(best.coef_, best.intercept_), ((y - y.mean()) ** 2).sum() / 2
+        assert objective(fit.b[t], fit.c[t]) - least <= (fit.gap[t] + 1e-9) * nothing
+
+
+@pytest.mark.parametrize("D", [6, 60], ids=["tall", "wide"])
+def test_every_readout_of_calls_is_at_scikit_learns_optimum(D):
+    X, Y, mask, _ = problem(m=60, D=D)
+    X, Y = X - X.mean(axis=0), calls(Y)
+    l1, l2 = np.full(8, 1.5), np.full(8, 1.5)
+    fit = solve(X.T.copy(), Y.T.copy(), mask.T.copy(), l1, l2, logistic=True, tolerance=1e-9, iterations=500)
+    assert (fit.gap <= 1e-9).all()
+    for t in range(8):
+        rows = mask[:, t]
+        best = LogisticRegression(solver="saga", C=1 / 3.0, l1_ratio=0.5, tol=1e-10, max_iter=50_000)
+        best.fit(X[rows], Y[rows, t])
+        np.testing.assert_allclose(fit.b[t], best.coef_[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("logistic", [False, True], ids=["squared", "log loss"])
+def test_the_gap_is_a_bound_on_the_distance_from_the_optimum(logistic):
+    X, Y, mask, _ = problem(D=20)
+    X = (X - X.mean(axis=0)).T.copy()
+    y, seen = (calls(Y) if logistic else Y).T.copy(), mask.T.copy()
+    l1, l2 = np.full(8, 1.0), np.full(8, 0.5)
+
+    def objective(fit):
+        z = fit.b @ X + fit.c[:, None]
+        loss = np.logaddexp(0, z) - y * z if logistic else 0.5 * (y - z) ** 2
+        return (seen * loss).sum(axis=1) + l1 * np.abs(fit.b).sum(axis=1) + 0.5 * l2 * (fit.b**2).sum(axis=1)
+
+    best = objective(solve(X, y, seen, l1, l2, logistic=logistic, tolerance=1e-12, iterations=2000))
+    nothing = objective(solve(X, y, seen, np.full(8, 1e6), l2, logistic=logistic))
+    for looks in (1, 2, 3, 5):
+        fit = solve(X, y, seen, l1, l2, logistic=logistic, tolerance=1e-12, iterations=looks)
+        # What is returned after the last look has descended once more: no further away than its gap said.
+        assert (objective(fit) - best <= fit.gap * nothing + 1e-9 * nothing).all()
+    assert (fit.gap < 0.1).all()
+
+
+def test_penalties_are_those_of_a_loop_over_scikit_learn():
+    X, Y, mask, groups = problem()
+    head = ElasticNet(EXACT).fit(X, np.where(mask, Y, np.nan), mask, groups)
+    fold, centred = assign(groups, 4, 0), X - X.mean(axis=0)
+    for t in range(Y.shape[1]):
+        rows = mask[:, t]
+        x, y, f = X[rows], Y[rows, t], fold[rows]
+        largest = np.abs(centred[rows].T @ (y - y.mean())).max() / rows.sum()
+        loss = {}
+        for u in np.geomspace(0.02, 0.5, 3):
+            for ratio in (0.1, 0.9):
+                own = Reference(alpha=u * largest / ratio, l1_ratio=ratio, tol=1e-12, max_iter=100_000)
+                loss[u * largest / ratio, ratio] = sum(
+                    ((y[f == k] - own.fit(x[f != k], y[f != k]).predict(x[f == k])) ** 2).sum()
+                    for k in range(4)
+                )
+        loss[np.inf, 1.0] = sum(((y[f == k] - y[f != k].mean()) ** 2).sum() for k in range(4))
+        assert head.inner_loss_[t] <= min(loss.values()) * (1 + 2 * TIES)
+        nearest = min(
+            loss,
+            key=lambda own: (
+                not np.isclose(own[0], head.chosen_["alpha"][t]),
+                own[1] != head.chosen_["l1_ratio"][t],
+            ),
+        )
+        np.testing.assert_allclose(loss[nearest], head.inner_loss_[t], rtol=1e-5)
+    assert np.isfinite(head.chosen_["alpha"]).sum() >= 4
+    assert (head.gap_ <= 1e-9).all()
+
+
+def test_blocks_change_no_choice():
+    X, Y, mask, groups = problem(T=11)
+    whole, parts = (
+        ElasticNet(ElasticNetConfig(LogGrid(0.02, 0.5, 3), (0.5,), tolerance=1e-9, block=b)).fit(
+            X, Y, mask, groups
+        )
+        for b in (99, 4)
+    )
+    np.testing.assert_allclose(whole.chosen_["alpha"], parts.chosen_["alpha"], rtol=1e-12)
+    np.testing.assert_allclose(whole.predict(X), parts.predict(X), rtol=1e-5)
+
+
+def test_calls_get_the_log_loss_and_other_values_are_refused_it():
+    X, Y, mask, groups = problem()
+    head = ElasticNet(EXACT).fit(X, calls(Y), mask, groups)
+    assert head.logistic_
+    assert ((head.predict(X) > 0) & (head.predict(X) < 1)).all()
+    with pytest.raises(TaskError, match="0 and 1"):
+        ElasticNet(ElasticNetConfig(loss="logistic")).fit(X, Y, mask, groups)
+    with pytest.raises(TaskError, match="l1_ratios"):
+        ElasticNetConfig(l1_ratios=(0.0,))
