@@ -9,8 +9,8 @@ is paid once per run. One worker and several take turns, the shortest of the rou
     efficiency seen = T(1) / (n T(n)),
 
 which is right on an idle machine, and the same without the seconds in which the kernel ran other programs
-instead of a worker that was ready (``/proc/self/schedstat``; the mean over workers is taken off T). The second
-is an estimate for idle cores. Where the two differ the machine was busy: run it again.
+instead of a worker that was ready (``/proc/self/schedstat``; the mean over workers is taken off T). The
+second is an estimate for idle cores. Where the two differ the machine was busy: run it again.
 """
 
 from __future__ import annotations
@@ -118,9 +118,8 @@ def main() -> None:
     print(f"efficiency seen           {one.wall / (many * several.wall):6.1%}")
     print(f"efficiency on idle cores  {one.idle_wall / (many * several.idle_wall):6.1%}")
     print(f"  CPU(1) / CPU({many})         {one.cpu / several.cpu:6.1%}")
-    print(
-        f"start of a worker to its first unit's end: {first:.1f} s, of that unit {warm[0].value.cpu:.1f} s CPU"
-    )
+    cpu = warm[0].value.cpu
+    print(f"from a worker's start to its first unit's end {first:.1f} s, that unit {cpu:.1f} s of CPU")
 
 
 if __name__ == "__main__":
