@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.decide import Decision, decide
-from leaderboard.folded import shared_folds
-from leaderboard.predictable import PerReadout, against_entry
+from leaderboard.folded import entry_test, shared_folds
+from leaderboard.predictable import against_entry
 from leaderboard.rules import Rules
 from leaderboard.schema import BoardError, Entry
 from leaderboard.summands import summands
@@ -57,7 +57,7 @@ class Comparison:
         Mean skill over the same.
     readouts
         One row per shared readout: ``readout``, ``skill_a``, ``skill_b``, ``difference``, ``p``, ``q``
-        (D3, A vs B) and ``verdict``; no test of scores that exist per fold only.
+        (D3, A vs B) and ``verdict``.
     """
 
     a: str
@@ -88,8 +88,7 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
         raise BoardError(f"{a.label!r} and {b.label!r} cannot be compared: {reason}.")
     if a.fold_values is not None or b.fold_values is not None:
         left, right, readouts = shared_folds(a, b)
-        nothing = np.full(len(readouts), np.nan)
-        test = PerReadout(nothing, nothing, nothing)
+        test = entry_test(a, b, readouts)
     else:
         both = aligned(a, b)
         readouts = both.readouts

@@ -211,7 +211,11 @@ def _readouts(placed: Sequence[Standing], rows: pd.DataFrame, rules: Rules) -> l
             f"{left} left out of means."
         )
     least = math.ceil(total / (rules.q * (rules.flips + 1)))
-    if least > 1 and (rows.loc[rows["rank"].notna(), "predictable"] == 0).any():
+    if (
+        placed[0].entry.fold_values is None
+        and least > 1
+        and (rows.loc[rows["rank"].notna(), "predictable"] == 0).any()
+    ):
         sentences.append(
             f"With {rules.flips} sign-flips over {total} readouts, fewer than {least} predictable ones "
             "cannot be found; 0 does not mean none."

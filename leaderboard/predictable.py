@@ -142,7 +142,12 @@ def sign_flip(u: FloatArray, signs: FloatArray, *, two_sided: bool) -> FloatArra
     return np.asarray((1.0 + (flipped >= observed - slack).sum(axis=0)) / (1.0 + len(signs)))
 
 
-def corrected_t(gain: FloatArray, folds: NDArray[np.integer]) -> FloatArray:
+def corrected_t(
+    gain: FloatArray,
+    folds: NDArray[np.integer],
+    perturbations: int | None = None,
+    variance_factor: float = 1.0,
+) -> FloatArray:
     """Two-sided p-value of the corrected resampled t-test per readout (Nadeau & Bengio 2003).
 
     With J fold values and n perturbations of a readout, t = mean / sqrt(c var), c = 1/J + 1/(K - 1),
@@ -155,6 +160,10 @@ def corrected_t(gain: FloatArray, folds: NDArray[np.integer]) -> FloatArray:
         (R, P, T) differences of squared errors, NaN where unobserved.
     folds
         (R, P) outer folds, -1 where untested.
+    perturbations
+        n of every readout, where ``gain`` is per fold and does not tell.
+    variance_factor
+        Measured factor on the variance.
 
     Returns
     -------
@@ -166,7 +175,7 @@ def corrected_t(gain: FloatArray, folds: NDArray[np.integer]) -> FloatArray:
     if not size.measurable:
         return np.full(readouts, np.nan)
     known = np.isfinite(gain)
-    perturbations = known.any(axis=0).sum(axis=0)
+    number = known.any(axis=0).sum(axis=0) if perturbations is None else np.full(readouts, perturbations)
     known = known.reshape(-1, readouts)
     values = np.where(known, gain.reshape(-1, readouts), 0.0)
     width = int(folds.max()) + 1
@@ -176,11 +185,11 @@ def corrected_t(gain: FloatArray, folds: NDArray[np.integer]) -> FloatArray:
     seen = count > 0
     folds_seen = seen.sum(axis=0)
     means = np.divide(member @ values, count, out=np.zeros_like(count), where=seen)  # (KR, T)
-    usable = (folds_seen >= 2) & (perturbations >= 2)
+    usable = (folds_seen >= 2) & (number >= 2)
     centre = means.sum(axis=0) / np.maximum(folds_seen, 1)
     variance = (np.where(seen, means - centre, 0.0) ** 2).sum(axis=0) / np.maximum(folds_seen - 1, 1)
-    factor = 1.0 / np.maximum(folds_seen, 1) + 1.0 / (size.folds - 1)
-    df = 1.0 / (1.0 / np.maximum(perturbations - 1, 1) + 1.0 / np.maximum(folds_seen - size.repeats, 1))
+    factor = variance_factor * (1.0 / np.maximum(folds_seen, 1) + 1.0 / (size.folds - 1))
+    df = 1.0 / (1.0 / np.maximum(number - 1, 1) + 1.0 / np.maximum(folds_seen - size.repeats, 1))
     mean = values.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = t_two_sided(mean / np.sqrt(factor * variance), df)

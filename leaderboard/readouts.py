@@ -11,6 +11,7 @@ import pandas as pd
 
 from leaderboard.adjust import benjamini_hochberg, hierarchical
 from leaderboard.comparison import aligned
+from leaderboard.folded import chance_test, entry_test
 from leaderboard.predictable import PerReadout, against_entry, against_floor
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def readout_tests(
 ) -> ReadoutTests:
     """Run every per-readout test of a board.
 
-    Scores that exist per fold only have none: perturbations do not contribute to them one by one.
+    ROC AUC is tested against chance by :mod:`leaderboard.folded`; other scores that exist per fold only have
+    no test, because perturbations do not contribute to them one by one.
 
     "Beyond controls" is an intersection-union test (Berger 1982, Technometrics 24, 295-300): its p-value is
     the largest over the controls of the A-vs-B p-values, 1 where a control is at least as good, with
@@ -133,8 +135,8 @@ def readout_tests(
     beyond: dict[str, FloatArray] = {}
     for done, standing in enumerate(placed, start=1):
         entry = standing.entry
-        if entry.role != "floor" and entry.fold_values is None:
-            floor[entry.run] = against_floor(entry.e, entry.e0, entry.folds, standing.summands.defined, rules)
+        if entry.role != "floor" and (test := _against_floor(standing, rules)) is not None:
+            floor[entry.run] = test
         rivals = controls_of(standing, placed)
         if rivals and entry.run in floor and entry.role in ("entrant", "ceiling") and entry.readouts == panel:
             p = np.max([_better_than(standing, rival, rules) for rival in rivals], axis=0)
@@ -144,6 +146,13 @@ def readout_tests(
     twins = {s.entry.run: twin for s in placed if (twin := _twin(s, placed))}
     found = _hierarchical(placed, panel, floor, rules) if rules.families == "readouts" else {}
     return ReadoutTests(floor=floor, controls=beyond, permuted=twins, q=rules.q, found=found)
+
+
+def _against_floor(standing: Standing, rules: Rules) -> PerReadout | None:
+    entry = standing.entry
+    if entry.fold_values is not None:
+        return chance_test(entry)
+    return against_floor(entry.e, entry.e0, entry.folds, standing.summands.defined, rules)
 
 
 def _hierarchical(
@@ -187,7 +196,9 @@ def controls_of(standing: Standing, placed: Sequence[Standing]) -> list[Standing
 def _better_than(standing: Standing, rival: Standing, rules: Rules) -> FloatArray:
     """(T,) p-values of "better than ``rival``"; 1 where it is not, NaN where nothing is shared."""
     defined = standing.summands.defined & rival.summands.defined
-    if standing.cells == rival.cells:
+    if standing.entry.fold_values is not None:
+        test = entry_test(standing.entry, rival.entry, standing.entry.readouts)
+    elif standing.cells == rival.cells:
         test = against_entry(standing.entry.e, rival.entry.e, standing.entry.folds, defined, rules)
     else:
         both = aligned(standing.entry, rival.entry)

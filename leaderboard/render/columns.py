@@ -130,8 +130,14 @@ def left_out(board: Board, shown: tuple[Column, ...]) -> str:
 
 def legend(board: Board) -> str:
     """One sentence on the columns that count readouts."""
-    if board.entries[0].fold_values is not None:
+    per_fold = board.entries[0].fold_values is not None
+    if per_fold and board.to_frame()["predictable"].isna().all():
         return f"{board.metric}: mean over readouts and tested folds. Readouts are not tested one by one."
+    if per_fold:
+        return (
+            f"{board.metric}: mean over readouts and tested folds. Predicts: readouts better than chance, "
+            f"q < {board.rules.q:g} (with permuted labels). Beyond contr.: also better than by every control."
+        )
     return (
         f"Predicts: readouts predicted better than the floor, q < {board.rules.q:g} (with permuted labels). "
         "Beyond contr.: also better than by every control."

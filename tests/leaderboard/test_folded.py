@@ -1,13 +1,15 @@
-"""Boards of scores that exist per fold: exact means, the raw form of D1, and no test per readout."""
+"""Boards of scores that exist per fold: exact means, the raw form of D1, ROC AUC per readout."""
 
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from leaderboard import BoardError, Leaderboard, compare
 from leaderboard.decide import decide, skill_interval
-from leaderboard.folded import VARIANCE_FACTOR, fold_summands, shared_folds
+from leaderboard.folded import VARIANCE_FACTOR, against_chance, between_runs, fold_summands, shared_folds
 from leaderboard.render import markdown
 
 from .conftest import build_entry, build_folds
@@ -147,3 +149,74 @@ def test_what_does_not_fit_is_refused():
     moved = replace(a, folds=np.roll(a.folds, 1, axis=1))
     with pytest.raises(BoardError, match="in other folds"):
         shared_folds(a, moved)
+
+
+def null_folds(rng, repeats, folds, positives, negatives, readouts):
+    """AUC of scores without any link, new ones in every fold, over which each class is spread evenly."""
+    y = np.repeat([1, 0], [positives, negatives])
+    values = np.full((repeats, folds, readouts), np.nan)
+    for r in range(repeats):
+        fold = np.concatenate([np.arange(size) % folds for size in (positives, negatives)])
+        for k in range(folds):
+            p, own = rng.normal(size=((fold == k).sum(), readouts)), y[fold == k]
+            if 0 < own.sum() < len(own):
+                above = p[own == 1][:, None] > p[own == 0][None]
+                values[r, k] = above.mean(axis=(0, 1))
+    return values
+
+
+def test_the_variance_of_one_repeat_of_unlinked_scores_is_mann_whitneys():
+    rng = np.random.default_rng(0)
+    values = null_folds(rng, 1, 5, 15, 45, 4000)
+    observed = np.nanmean(values[0], axis=0).var()
+    assert observed == pytest.approx((15 + 45 + 5) / (12 * 15 * 45), rel=0.1)
+    counts = np.full(4000, 15.0), np.full(4000, 45.0)
+    # The factor for shared training sets makes the test conservative here, where folds share nothing.
+    assert 0.005 < (against_chance(values, *counts).p < 0.05).mean() < 0.05
+
+
+def test_an_auc_far_from_chance_is_found_and_one_without_both_classes_is_not_tested():
+    values = np.full((5, 5, 4), 0.5)
+    values[:, :, 1], values[:, :, 2], values[:, :, 3] = 0.9, 0.1, np.nan
+    found = against_chance(values, np.array([20.0, 20, 20, 0]), np.array([40.0, 40, 40, 60]))
+    expected = stats.norm.sf(0.4 / np.sqrt((1.6 + 0.65 / 5) * 65 / (12 * 20 * 40)))
+    assert found.p[1] == pytest.approx(expected)
+    assert found.p[0] == 0.5
+    assert found.p[2] > 0.99
+    assert np.isnan(found.p[3])
+    assert found.significant(0.05).tolist() == [False, True, False, False]
+
+
+def test_readouts_of_two_runs_are_compared_by_the_corrected_t_test_over_folds():
+    a, b = values_of(0.7, 1), values_of(0.6, 2)
+    folds = build_folds(5, 5, 40)
+    found = between_runs(a, b, folds)
+    for g in (0, 7, 29):
+        gain = (a[:, :, g].astype(float) - b[:, :, g]).ravel()
+        error = np.sqrt(VARIANCE_FACTOR * (1 / 25 + 1 / 4) * gain.var(ddof=1))
+        df = 1 / (1 / 39 + 1 / 20)
+        assert found.p[g] == pytest.approx(2 * stats.t.sf(abs(gain.mean()) / error, df))
+        assert found.effect[g] == pytest.approx(gain.mean())
+
+
+def test_a_board_counts_readouts_better_than_chance_and_than_controls():
+    counts = pd.DataFrame(
+        {"readout": [f"gene{g}" for g in range(30)], "stratum": "all", "n_pos": 15, "n_neg": 25}
+    )
+    strong = values_of(0.5, 1)
+    strong[:, :, :6] += 0.42
+    more = {"scores": counts, "variance_measured": True}
+    runs = [
+        auc_entry("strong", strong, **more),
+        auc_entry("cell-count", values_of(0.5, 3), role="control", **more),
+        auc_entry("strong, permuted labels", values_of(0.5, 4), role="permuted", permutes="strong", **more),
+    ]
+    board = Leaderboard(runs).boards[0]
+    row = board.rows.set_index("label").loc["strong"]
+    assert (row["predictable"], row["predictable_permuted"], row["beyond_controls"]) == (6, 0, 6)
+    assert "better than chance" in markdown(board)
+    comparison = compare(runs[0], runs[1])
+    assert set(comparison.readouts["verdict"][:6]) == {"better"}
+    unmeasured = Leaderboard([replace(run, variance_measured=False) for run in runs]).boards[0]
+    assert unmeasured.rows["predictable"].isna().all()
+    assert "not tested one by one" in markdown(unmeasured)
