@@ -1,4 +1,4 @@
-"""A well with one bad site: the site is recorded with its reason, the well goes on, all numbers are finite."""
+"""A well with one bad site: the site is recorded with its reason, the well goes on, numbers are finite."""
 
 from __future__ import annotations
 
