@@ -23,8 +23,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Matrix = NDArray[np.floating[Any]]
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 
 DECIMALS = 10
 """Similarities that agree to so many decimals are tied: equal rows stay equal however products are summed."""
+
+QUERIES = 512
+"""Queries whose similarities are held at once."""
 
 BLOCK = 4_000_000
 """Random numbers drawn at once for a null distribution; bounds its memory."""
@@ -60,6 +66,23 @@ class Precision:
     ap: NDArray[np.float64]
     positives: NDArray[np.int64]
     candidates: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, queries: int) -> Precision:
+        """Return undefined precisions, to be :meth:`put` in their places."""
+        counts = np.zeros((2, queries), np.int64)
+        return cls(np.full(queries, np.nan), counts[0], counts[1])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Precision]) -> Precision:
+        """Return the queries of all parts, one after the other."""
+        ap = np.concatenate([part.ap for part in parts])
+        counts = ([getattr(part, name) for part in parts] for name in ("positives", "candidates"))
+        return cls(ap, *(np.concatenate(count) for count in counts))
+
+    def put(self, at: NDArray[np.int64], part: Precision) -> None:
+        """Write the precisions of some queries in their places."""
+        self.ap[at], self.positives[at], self.candidates[at] = part.ap, part.positives, part.candidates
 
 
 def average_precision(similarity: Matrix, positive: Mask, candidate: Mask) -> Precision:
@@ -94,6 +117,50 @@ def average_precision(similarity: Matrix, positive: Mask, candidate: Mask) -> Pr
     terms = np.where(r_ > 0, r_ / n_ * (R[group] + 1 + within) / place, 0.0).reshape(b, m)
     ap = np.divide(terms.sum(axis=1), P, out=np.full(b, np.nan), where=(P > 0) & (M > P))
     return Precision(ap, P, M)
+
+
+def precision(
+    rows: Matrix,
+    queries: NDArray[np.int64],
+    candidates: NDArray[np.int64],
+    positive: Mask,
+    allowed: Mask,
+) -> Precision:
+    """Return :func:`average_precision` of ``queries`` among ``candidates``, a block of queries at a time.
+
+    Parameters
+    ----------
+    rows
+        (n, D) as :func:`unit_rows` made them.
+    queries, candidates
+        (b,) and (m,) rows.
+    positive, allowed
+        (b, m).
+    """
+    found = Precision.empty(len(queries))
+    for start in range(0, len(queries), QUERIES):
+        own = np.arange(start, min(start + QUERIES, len(queries)))
+        similarity = cosine(rows[queries[own]], rows[candidates])
+        found.put(own, average_precision(similarity, positive[own], allowed[own]))
+    return found
+
+
+def grouped(groups: list[NDArray[np.int64]], found: Precision, draws: int, seed: int) -> pd.DataFrame:
+    """Return per group of queries ``n_units``, ``score`` (mean AP), ``chance``, ``p`` and ``q``.
+
+    ``q`` is Benjamini and Hochberg's over the groups that have a score; NaN where a group is empty.
+    """
+    from scipy.stats import false_discovery_control
+
+    expected = chance_precision(found.positives, found.candidates)
+    score = np.array([found.ap[own].mean() if own.size else np.nan for own in groups])
+    p = p_values(score, groups, found, draws, seed)
+    q = np.full(len(p), np.nan)
+    if (~np.isnan(p)).any():
+        q[~np.isnan(p)] = false_discovery_control(p[~np.isnan(p)])
+    chance = [expected[own].mean() if own.size else np.nan for own in groups]
+    size = [len(own) for own in groups]
+    return pd.DataFrame({"n_units": size, "score": score, "chance": chance, "p": p, "q": q})
 
 
 def nearest(similarity: Matrix, positive: Mask, candidate: Mask) -> NDArray[np.float64]:

@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.float64]
 
-BLOCK = 512
-"""Queries whose similarities are held at once."""
-
 ACTIVITY, ANY_DOSE = "activity", "activity-any-dose"
 NEAREST, OTHER_BATCH, CONSISTENCY = "1-nn", "1-nn-other-batch", "consistency"
 
@@ -120,10 +117,24 @@ class Retrieval(EmbeddingTask):
     def problems(self, data: TaskData) -> tuple[TaskData, ...]:
         """Return the questions about a layer of labels: nearest neighbour and consistency."""
         own = self.prepare(data)
-        asked = [NEAREST, CONSISTENCY]
-        if self.config.batch in data.wells.columns:
-            asked.insert(1, OTHER_BATCH)
-        return tuple(replace(own, layer=f"{data.layer}:{question}") for question in asked)
+        asked = []
+        for question in (NEAREST, OTHER_BATCH, CONSISTENCY):
+            posed = replace(own, layer=f"{data.layer}:{question}")
+            if question == OTHER_BATCH and self.config.batch not in data.wells.columns:
+                continue
+            if question != CONSISTENCY:
+                shared, candidate = self._pairs(posed)
+                lost = int((~(shared & candidate).any(axis=1) & candidate.any(axis=1)).sum())
+                if question == OTHER_BATCH and not (shared & candidate).any():
+                    continue
+                where = " and batch" if question == OTHER_BATCH else ""
+                note = (
+                    f"{lost} of {len(shared)} treatments have no treatment of another perturbation{where} "
+                    "with a label of theirs and are not asked."
+                )
+                posed = replace(posed, notes=(*posed.notes, note) if lost else posed.notes)
+            asked.append(posed)
+        return tuple(asked)
 
     def from_wells(self, data: TaskData, labels: Sequence[str] = ()) -> tuple[TaskData, ...]:
         """Return phenotypic activity, and the questions about every column of labels.
@@ -202,9 +213,7 @@ class Retrieval(EmbeddingTask):
         plate = data.units[self.config.plate].astype(str).to_numpy()
         present = np.asarray(np.isfinite(rows).all(axis=1))
         treated = np.flatnonzero(~data.control)
-        found = neighbours.Precision(
-            np.full(len(treated), np.nan), np.zeros(len(treated), np.int64), np.zeros(len(treated), np.int64)
-        )
+        found = neighbours.Precision.empty(len(treated))
         for block in np.unique(plate[treated]):
             controls = np.flatnonzero(data.control & (plate == block) & present)
             queries = np.flatnonzero(plate[treated] == block)
@@ -213,11 +222,11 @@ class Retrieval(EmbeddingTask):
             candidates = np.concatenate([replicates, controls])
             positive = (name[own][:, None] == name[candidates]) & (own[:, None] != candidates)
             allowed = (positive | data.control[candidates]) & present[own][:, None]
-            _put(found, queries, _precision(rows, own, candidates, positive, allowed))
+            found.put(queries, neighbours.precision(rows, own, candidates, positive, allowed))
         readouts, member = np.unique(name[treated], return_inverse=True)
         groups = [np.flatnonzero((member == g) & ~np.isnan(found.ap)) for g in range(len(readouts))]
         first = treated[[int(np.flatnonzero(member == g)[0]) for g in range(len(readouts))]]
-        frame = self._mean_precision(readouts, groups, found)
+        frame = self._frame(readouts, groups, found)
         frame["perturbation"] = data.groups[first]
         if self.config.dose in data.units.columns and _question(data) == ACTIVITY:
             frame["dose"] = data.units[self.config.dose].to_numpy()[first]
@@ -228,15 +237,11 @@ class Retrieval(EmbeddingTask):
         own = np.flatnonzero(~data.control)
         has = data.Y[own] == 1.0
         present = np.asarray(np.isfinite(rows[own]).all(axis=1))
-        apart = data.groups[own][:, None] != data.groups[own]
-        if _question(data) == OTHER_BATCH:
-            batches = _batches(data, self.config.batch)[own]
-            apart &= ~((batches @ batches.T) > 0)
-        shared = (has.astype(np.float32) @ has.T.astype(np.float32)) > 0
-        candidate = apart & has.any(axis=1) & present & present[:, None] & has.any(axis=1)[:, None]
+        shared, candidate = self._pairs(data)
+        candidate &= present & present[:, None]
         score = np.full(len(own), np.nan)
-        for start in range(0, len(own), BLOCK):
-            q = slice(start, start + BLOCK)
+        for start in range(0, len(own), neighbours.QUERIES):
+            q = slice(start, start + neighbours.QUERIES)
             similarity = neighbours.cosine(rows[own[q]], rows[own])
             score[q] = neighbours.nearest(similarity, shared[q], candidate[q])
         hits, of = (shared & candidate).sum(axis=1), candidate.sum(axis=1)
@@ -256,6 +261,17 @@ class Retrieval(EmbeddingTask):
             }
         )
 
+    def _pairs(self, data: TaskData) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return (m, m) which tested units share a label, and which may be each other's neighbours."""
+        own = np.flatnonzero(~data.control)
+        has = data.Y[own] == 1.0
+        labelled = has.any(axis=1)
+        candidate = (data.groups[own][:, None] != data.groups[own]) & labelled & labelled[:, None]
+        if _question(data) == OTHER_BATCH:
+            batches = _batches(data, self.config.batch)[own]
+            candidate &= ~((batches @ batches.T) > 0)
+        return (has.astype(np.float32) @ has.T.astype(np.float32)) > 0, candidate
+
     def _consistency(self, data: TaskData, rows: Rows) -> pd.DataFrame:
         """Mean AP per label of its treatments among the treatments of other perturbations."""
         own = np.flatnonzero(~data.control)
@@ -268,66 +284,26 @@ class Retrieval(EmbeddingTask):
             queries = np.flatnonzero(has[:, label] & present)
             positive = has[None, :, label] & (group[queries][:, None] != group)
             allowed = (positive | unlike[queries]) & present
-            found = _precision(rows, own[queries], own, positive, allowed)
+            found = neighbours.precision(rows, own[queries], own, positive, allowed)
             parts.append(found)
             groups.append(start + np.flatnonzero(~np.isnan(found.ap)))
             start += len(queries)
-        together = neighbours.Precision(
-            *(np.concatenate([getattr(p, f) for p in parts]) for f in ("ap", "positives", "candidates"))
-        )
-        frame = self._mean_precision(np.array(data.readouts, dtype=object), groups, together)
+        together = neighbours.Precision.joined(parts)
+        frame = self._frame(np.array(data.readouts, dtype=object), groups, together)
         frame["n_perturbations"] = [len(np.unique(group[has[:, t] & present])) for t in range(has.shape[1])]
         return frame
 
-    def _mean_precision(
+    def _frame(
         self, readouts: NDArray[Any], groups: list[NDArray[np.int64]], found: neighbours.Precision
     ) -> pd.DataFrame:
-        """Mean AP, chance, p and q of groups of queries; NaN where a group has none."""
-        from scipy.stats import false_discovery_control
-
-        chance = neighbours.chance_precision(found.positives, found.candidates)
-        score = np.array([found.ap[own].mean() if own.size else np.nan for own in groups])
-        p = neighbours.p_values(score, groups, found, self.config.draws, self.config.seed)
-        q = np.full(len(p), np.nan)
-        if (~np.isnan(p)).any():
-            q[~np.isnan(p)] = false_discovery_control(p[~np.isnan(p)])
-        return pd.DataFrame(
-            {
-                "readout": readouts,
-                "n_units": [len(own) for own in groups],
-                "n_perturbations": 1,
-                "score": score,
-                "chance": [chance[own].mean() if own.size else np.nan for own in groups],
-                "p": p,
-                "q": q,
-            }
-        )
+        frame = neighbours.grouped(groups, found, self.config.draws, self.config.seed)
+        frame.insert(0, "readout", readouts)
+        frame.insert(2, "n_perturbations", 1)
+        return frame
 
 
 def _question(data: TaskData) -> str:
     return data.layer.rpartition(":")[2]
-
-
-def _precision(
-    rows: Rows,
-    queries: NDArray[np.int64],
-    candidates: NDArray[np.int64],
-    positive: NDArray[np.bool_],
-    allowed: NDArray[np.bool_],
-) -> neighbours.Precision:
-    """Average precision of ``queries`` among ``candidates`` (both rows of ``rows``), a block at a time."""
-    found = neighbours.Precision(
-        np.full(len(queries), np.nan), np.zeros(len(queries), np.int64), np.zeros(len(queries), np.int64)
-    )
-    for start in range(0, len(queries), BLOCK):
-        own = np.arange(start, min(start + BLOCK, len(queries)))
-        similarity = neighbours.cosine(rows[queries[own]], rows[candidates])
-        _put(found, own, neighbours.average_precision(similarity, positive[own], allowed[own]))
-    return found
-
-
-def _put(into: neighbours.Precision, at: NDArray[np.int64], part: neighbours.Precision) -> None:
-    into.ap[at], into.positives[at], into.candidates[at] = part.ap, part.positives, part.candidates
 
 
 def _batches(data: TaskData, column: str) -> NDArray[np.float32]:
