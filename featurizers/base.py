@@ -164,12 +164,16 @@ class FitContext:
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
     report
         Called with :class:`Progress` at least every two seconds of work.
+    logs
+        Where metrics of the training go (a Parquet, and TensorBoard's files where it is installed); None for
+        the work folder, which may be removed once the weights are stored.
     """
 
     workdir: Path
     seed: int = 0
     device: str = "cpu"
     report: Callable[[Progress], None] = silent
+    logs: Path | None = None
 
 
 class Featurizer(ABC):

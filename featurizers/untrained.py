@@ -88,7 +88,7 @@ class Untrained(Featurizer):
 
     def _encoder(self, channels: int) -> Encoder:
         from featurizers.mae.model import MaskedAutoencoder
-        from featurizers.mae.schedule import stream
+        from featurizers.training.schedules import stream
 
         if channels not in self._encoders:
             model = MaskedAutoencoder(self.config.mae, channels, stream(self.config.seed, "weights", 0))

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 from featurizers.base import FeaturizerError
 from featurizers.crops import Background, Border, MaskName
+from featurizers.training.settings import Precision, Standardise, Warmup, check
 
-Standardise = Literal["dataset", "field", "crop-inside-mask"]
 Augment = Literal["none", "dihedral"]
 Blocks = Literal["pre-norm", "parallel-scaling"]
 FourierNorm = Literal["backward", "ortho", "forward"]
 LossOn = Literal["masked-tokens", "all-tokens"]
-Warmup = Literal["linear", "cosine"]
-Precision = Literal["float32", "bfloat16"]
 Pooling = Literal["avg", "cls"]
 
 PAPER_CROPS = 100_000 * 2_048  # steps x batch of the poster's training
@@ -106,20 +104,13 @@ class MaeConfig:
     pooling: Pooling = "avg"
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            menu, value = get_args(hint), getattr(self, name)
-            if menu and value not in menu:
-                msg = f"mae: {name} is {value!r}; choose one of {', '.join(menu)}"
-                raise FeaturizerError(msg)
-        positive = ("crop", "patch", "dim", "depth", "heads", "decoder_dim", "decoder_depth", "decoder_heads")
-        for name in (*positive, "steps", "batch", "lr", "scale", "mlp_ratio"):
-            if not getattr(self, name) > 0:
-                msg = f"mae: {name} is {getattr(self, name)}; it must be positive"
-                raise FeaturizerError(msg)
-        for name in ("micro_batch", "crops_per_field", "clip", "layer_scale", "weight_decay"):
-            if getattr(self, name) < 0:
-                msg = f"mae: {name} is {getattr(self, name)}; it must be 0 or more"
-                raise FeaturizerError(msg)
+        sizes = ("crop", "patch", "dim", "depth", "heads", "decoder_dim", "decoder_depth", "decoder_heads")
+        check(
+            "mae",
+            self,
+            positive=(*sizes, "steps", "batch", "lr", "scale", "mlp_ratio"),
+            not_negative=("micro_batch", "crops_per_field", "clip", "layer_scale", "weight_decay"),
+        )
         for whole, part in (("crop", "patch"), ("dim", "heads"), ("decoder_dim", "decoder_heads")):
             if getattr(self, whole) % getattr(self, part):
                 msg = (

@@ -23,7 +23,7 @@ from featurizers.mae.config import PRESETS, MaeConfig, preset_name
 
 if TYPE_CHECKING:
     from featurizers.mae.model import MaskedAutoencoder
-    from featurizers.mae.pixels import Statistics
+    from featurizers.training.pixels import Statistics
 
 _SCHEMA = 1
 # Settings that may differ between training and use: they say how to read the network or how to compute it.
@@ -117,7 +117,7 @@ class Mae(Featurizer):
 
     def save(self, folder: Path) -> None:
         """Write ``weights.safetensors`` and ``mae.json`` (settings, channels, pixel statistics)."""
-        from featurizers.mae.weights import write_json, write_tensors
+        from featurizers.training.files import write_json, write_tensors
 
         model = self._fitted()
         scaling = None if self._statistics is None else self._statistics.as_json()
@@ -141,9 +141,9 @@ class Mae(Featurizer):
             When a file is missing or damaged, or at the first setting, tensor name or shape that differs.
         """
         from featurizers.mae.model import MaskedAutoencoder
-        from featurizers.mae.pixels import Statistics
-        from featurizers.mae.schedule import stream
-        from featurizers.mae.weights import read_json, read_tensors
+        from featurizers.training.files import read_json, read_tensors
+        from featurizers.training.pixels import Statistics
+        from featurizers.training.schedules import stream
 
         state = read_json(folder / "mae.json")
         self._check(folder / "mae.json", state)

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from featurizers.mae import MaeConfig
-
-from .fields import Source, make_field
+from tests.featurizers.training.fields import Source, make_field
 
 
 @pytest.fixture

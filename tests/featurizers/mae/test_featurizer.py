@@ -11,8 +11,7 @@ import pytest
 
 from featurizers.base import Channel, FeaturizerError, FitContext
 from featurizers.mae import Mae
-
-from .fields import CHANNELS, Source, make_field
+from tests.featurizers.training.fields import CHANNELS, Source, make_field
 
 
 @pytest.fixture

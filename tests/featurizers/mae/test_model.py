@@ -9,7 +9,7 @@ import torch
 from featurizers.mae.loss import objective, to_images, to_patches
 from featurizers.mae.masking import random_masking
 from featurizers.mae.model import MaskedAutoencoder, position_embedding
-from featurizers.mae.schedule import stream
+from featurizers.training.schedules import stream
 
 
 def build(config, channels=2, seed=0):

@@ -7,9 +7,8 @@ import torch
 
 from featurizers.base import FeaturizerError, FitContext
 from featurizers.mae.train import train
-from featurizers.mae.weights import checkpoints
-
-from .fields import Source, make_field
+from featurizers.training.files import checkpoints
+from tests.featurizers.training.fields import Source, make_field
 
 
 class Stop(Exception):
@@ -36,7 +35,7 @@ def assert_equal(first, second):
 
 @pytest.fixture(autouse=True)
 def _report_every_step(monkeypatch):
-    monkeypatch.setattr("featurizers.mae.train._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("featurizers.training.loop.REPORT_SECONDS", 0.0)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(source, config, tmp_path):
@@ -81,7 +80,7 @@ def test_a_training_stopped_between_checkpoints_repeats_the_steps_since(source, 
 
 def test_a_finished_training_is_only_read(source, config, tmp_path):
     first = train(source, config, FitContext(tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000000008"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000000008", "metrics.parquet"]
     again = train(source, config, FitContext(tmp_path))
     assert source.read == 1
     assert_equal(weights(first), weights(again))

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from featurizers.base import Field
-from featurizers.crops import Crops, checked_pixels, cut
-from featurizers.mae.config import MaeConfig
+from featurizers.crops import Background, Border, Crops, MaskName, checked_pixels, cut
+from featurizers.training.settings import Standardise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+
+class CellSettings(Protocol):
+    """The settings of an entrant that say how its cells are cut and scaled; see the entrants' configs."""
+
+    @property
+    def crop(self) -> int: ...  # noqa: D102
+    @property
+    def scale(self) -> float: ...  # noqa: D102
+    @property
+    def mask(self) -> MaskName: ...  # noqa: D102
+    @property
+    def background(self) -> Background: ...  # noqa: D102
+    @property
+    def border(self) -> Border: ...  # noqa: D102
+    @property
+    def standardise(self) -> Standardise: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +54,7 @@ class Statistics:
         return cls(np.array(value["mean"], np.float32), np.array(value["std"], np.float32))
 
 
-def cut_cells(field: Field, config: MaeConfig) -> Crops:
+def cut_cells(field: Field, config: CellSettings) -> Crops:
     """Cut a field's crops with their surroundings; with ``standardise="field"`` the field is scaled first."""
     if config.standardise == "field":
         pixels = checked_pixels(field).astype(np.float64)
@@ -50,7 +67,7 @@ def cut_cells(field: Field, config: MaeConfig) -> Crops:
     )
 
 
-def prepare(pixels: Tensor, inside: Tensor, config: MaeConfig, statistics: Statistics | None) -> Tensor:
+def prepare(pixels: Tensor, inside: Tensor, config: CellSettings, statistics: Statistics | None) -> Tensor:
     """Standardise crops, then set their background to 0; each crop's result depends on that crop only.
 
     ``"crop-inside-mask"``: (x - m) / s with m and s the mean and population standard deviation of x over the

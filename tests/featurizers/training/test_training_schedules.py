@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from featurizers.mae.schedule import batch_indices, one_cycle, stream
+from featurizers.training.schedules import batch_indices, one_cycle, stream
 
 
 @pytest.mark.parametrize(("steps", "share"), [(100, 0.1), (57, 0.3), (1000, 0.1)])

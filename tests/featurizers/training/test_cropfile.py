@@ -6,10 +6,24 @@ import numpy as np
 import pytest
 
 from featurizers.base import FeaturizerError, Field, silent
-from featurizers.mae.cropfile import collect, discard
-from featurizers.mae.pixels import cut_cells
+from featurizers.training import cropfile
+from featurizers.training.cropfile import CropFile, discard
+from featurizers.training.pixels import cut_cells
+from tests.featurizers.training.fields import Source, make_field
 
-from .fields import Source, make_field
+
+def collect(source, config, seed, folder, report) -> CropFile:
+    return cropfile.collect(
+        source,
+        lambda field: cut_cells(field, config),
+        {"mask": config.mask},
+        folder,
+        report,
+        name="mae",
+        crop=config.crop,
+        seed=seed,
+        crops_per_field=config.crops_per_field,
+    )
 
 
 def test_the_file_holds_every_crop_in_order(source, config, tmp_path):
@@ -17,6 +31,8 @@ def test_the_file_holds_every_crop_in_order(source, config, tmp_path):
     expected = [cut_cells(field, config) for field in source]
     np.testing.assert_array_equal(found.pixels, np.concatenate([c.pixels for c in expected]))
     np.testing.assert_array_equal(found.inside, np.concatenate([c.inside for c in expected]))
+    assert found.field.tolist() == [k for k in range(6) for _ in range(4)]
+    assert found.wells == tuple(("P1", f"A{k:02d}") for k in range(6))
 
 
 def test_statistics_are_mean_and_deviation_of_the_object_pixels(source, config, tmp_path):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featurizers.base import FeaturizerError, FieldSource, Progress, silent
-from featurizers.mae.config import MaeConfig
-from featurizers.mae.pixels import Statistics, cut_cells
+from featurizers.base import FeaturizerError, Field, FieldSource, Progress, silent
+from featurizers.crops import Crops
+from featurizers.training import parallel
+from featurizers.training.pixels import Statistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_CUTTING = ("crop", "scale", "mask", "border", "standardise", "crops_per_field")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +29,16 @@ class CropFile:
         (n, C, S, S) float32, memory-mapped.
     inside
         (n, S, S) bool, memory-mapped.
+    field
+        (n,) int64, the field that a crop is from.
+    wells
+        Plate and well of each field, texts.
     """
 
     pixels: NDArray[np.float32]
     inside: NDArray[np.bool_]
+    field: NDArray[np.int64]
+    wells: tuple[tuple[str, str], ...]
 
     def statistics(self, report: Callable[[Progress], None] = silent) -> Statistics:
         """Return mean and population standard deviation per channel over all object pixels, in float64."""
@@ -58,69 +63,99 @@ class CropFile:
 
 
 def collect(
-    fields: FieldSource, config: MaeConfig, seed: int, folder: Path, report: Callable[[Progress], None]
+    fields: FieldSource,
+    cut: Callable[[Field], Crops],
+    cutting: Mapping[str, Any],
+    folder: Path,
+    report: Callable[[Progress], None],
+    *,
+    name: str,
+    crop: int,
+    seed: int = 0,
+    crops_per_field: int = 0,
 ) -> CropFile:
     """Cut the crops of all fields into ``folder``, or open those that an earlier call completed.
 
     ``crops.json`` is put in place last, by a rename: without it the other files are an interrupted collection
-    and are written anew.
+    and are written anew. Of several processes that train together, the first collects.
+
+    Parameters
+    ----------
+    cut
+        Cuts the crops of one field, of edge ``crop``, before anything is scaled by the data set.
+    cutting
+        JSON values that ``cut`` depends on; crops cut in another way are refused.
+    name
+        The entrant, for messages.
+    seed, crops_per_field
+        How many crops of a field are kept, drawn with the seed; 0 for all.
 
     Raises
     ------
     FeaturizerError
         When no field has an object, or the folder holds crops cut in another way.
     """
-    cutting = {name: getattr(config, name) for name in _CUTTING}
     made_as = {
-        "cutting": cutting,
+        "cutting": {**cutting, "crop": crop, "crops_per_field": crops_per_field},
         "seed": seed,
         "fields": len(fields),
         "channels": [channel.name for channel in fields.channels],
     }
     index = folder / "crops.json"
-    if not index.exists():
-        count = _write(fields, config, seed, folder, report)
+    if parallel.rank() == 0 and not index.exists():
+        counts, wells = _write(fields, cut, crops_per_field, seed, folder, report)
         temporary = folder / "crops.json.part"
-        temporary.write_text(json.dumps({**made_as, "count": count}))
+        temporary.write_text(json.dumps({**made_as, "counts": counts, "wells": wells}))
         temporary.replace(index)
+    parallel.wait()
     found = json.loads(index.read_text())
-    count = found.pop("count")
+    counts, wells = found.pop("counts"), found.pop("wells")
     if found != made_as:
         msg = f"{folder} holds crops of another data set or setting; remove it to start anew"
         raise FeaturizerError(msg)
+    count = sum(counts)
     if count == 0:
         msg = (
-            f"mae: none of {len(fields)} fields has an object to crop; check the segmentation, "
+            f"{name}: none of {len(fields)} fields has an object to crop; check the segmentation, "
             "or choose other values for mask, crop and border"
         )
         raise FeaturizerError(msg)
-    edge = config.crop
-    pixels = np.memmap(
-        folder / "pixels.bin", np.float32, "r", shape=(count, len(fields.channels), edge, edge)
-    )
-    inside = np.memmap(folder / "inside.bin", np.bool_, "r", shape=(count, edge, edge))
-    return CropFile(pixels, inside)
+    shape = (count, len(fields.channels), crop, crop)
+    pixels = np.memmap(folder / "pixels.bin", np.float32, "r", shape=shape)
+    inside = np.memmap(folder / "inside.bin", np.bool_, "r", shape=(count, crop, crop))
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return CropFile(pixels, inside, owner, tuple((plate, well) for plate, well in wells))
 
 
 def discard(folder: Path) -> None:
     """Remove the crops of a training that is complete; the index goes first."""
-    for name in ("crops.json", "pixels.bin", "inside.bin"):
-        (folder / name).unlink(missing_ok=True)
+    parallel.wait()
+    if parallel.rank() == 0:
+        for name in ("crops.json", "pixels.bin", "inside.bin"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _write(
-    fields: FieldSource, config: MaeConfig, seed: int, folder: Path, report: Callable[[Progress], None]
-) -> int:
-    count, total = 0, len(fields)
+    fields: FieldSource,
+    cut: Callable[[Field], Crops],
+    wanted: int,
+    seed: int,
+    folder: Path,
+    report: Callable[[Progress], None],
+) -> tuple[list[int], list[tuple[str, str]]]:
+    """Write all crops; return how many each field gave, and each field's plate and well."""
+    counts, wells, total = [], [], len(fields)
     with (folder / "pixels.bin").open("wb") as pixels, (folder / "inside.bin").open("wb") as inside:
         for done, field in enumerate(fields):
-            crops = cut_cells(field, config)
-            chosen = _chosen(len(crops.ids), config.crops_per_field, seed, done)
+            crops = cut(field)
+            chosen = _chosen(len(crops.ids), wanted, seed, done)
             pixels.write(np.ascontiguousarray(crops.pixels[chosen]).tobytes())
             inside.write(np.ascontiguousarray(crops.inside[chosen]).tobytes())
-            count += len(chosen)
-            report(Progress("crops", done + 1, total, {"crops": count}))
-    return count
+            counts.append(len(chosen))
+            metadata = field.metadata
+            wells.append((str(metadata.get("Metadata_Plate", "")), str(metadata.get("Metadata_Well", ""))))
+            report(Progress("crops", done + 1, total, {"crops": sum(counts)}))
+    return counts, wells
 
 
 def _chosen(available: int, wanted: int, seed: int, field: int) -> NDArray[np.int64]:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from featurizers.mae.pixels import Statistics, cut_cells, dihedral, prepare
-
-from .fields import make_field
+from featurizers.training.pixels import Statistics, cut_cells, dihedral, prepare
+from tests.featurizers.training.fields import make_field
 
 
 def prepared(field, config, statistics=None):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from featurizers.base import FeaturizerError
-from featurizers.mae.weights import (
+from featurizers.training.files import (
     checkpoints,
     read_json,
     read_tensors,

@@ -7,20 +7,41 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from featurizers.mae.config import Warmup
+from featurizers.training.settings import Warmup
 
 
 def stream(seed: int, purpose: str, index: int) -> torch.Generator:
     """Return a CPU generator of its own for one purpose and one step (or epoch)."""
-    digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
     generator = torch.Generator()
-    generator.manual_seed(int.from_bytes(digest[:7], "big"))
+    generator.manual_seed(_seed(seed, purpose, index))
     return generator
+
+
+def _seed(seed: int, purpose: str, index: int) -> int:
+    digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+@contextmanager
+def seeded(seed: int, purpose: str, index: int, device: torch.device | None = None) -> Iterator[None]:
+    """Let torch's global generators (initial weights, dropped paths) draw from a stream, and put them back.
+
+    Parameters
+    ----------
+    device
+        Device whose generator is meant besides the CPU's.
+    """
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(_seed(seed, purpose, index))
+        yield
 
 
 def one_cycle(
@@ -39,6 +60,18 @@ def one_cycle(
     done = (step - top) / max(steps - 1 - top, 1.0)
     end = low / 1e4
     return end + (peak - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+def cosine(step: int, steps: int, first: float, last: float, *, warmup: int = 0) -> float:
+    """Return the value of step 0 <= t < T: a line from 0 to ``first`` over ``warmup`` steps W, then a cosine.
+
+    For t < W, first t / (W - 1); then last + (first - last) (1 + cos(π (t - W) / (T - W))) / 2. DINO has it
+    for learning rate, weight decay and teacher momentum (Caron et al. 2021).
+    """
+    if step < warmup:
+        return first * step / max(warmup - 1, 1)
+    done = (step - warmup) / max(steps - warmup, 1)
+    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
 
 
 @lru_cache(maxsize=2)
