@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leaderboard.folded import AUC
 from leaderboard.readouts import controls_of
 from leaderboard.render.cells import number
 
@@ -48,6 +49,7 @@ def notes(
         *_unranked(rows),
         *_readouts(placed, rows, rules),
         *_levels(placed),
+        *_against_random_orders(placed, rules),
         *_over_splits(placed),
     ]
     warnings = dict.fromkeys(warning for s in placed for warning in s.entry.warnings)
@@ -133,8 +135,10 @@ def _unmeasured(placed: Sequence[Standing]) -> list[str]:
 def _controls(placed: Sequence[Standing], pairs: pd.DataFrame, label: dict[str, str]) -> list[str]:
     """Say which controls, and whether the floor, a ranked entrant fails to beat by D1."""
     ranked = [s.entry for s in placed if not s.unranked]
-    if not ranked or not ranked[0].variance_measured:
+    if not ranked:
         return []
+    if not ranked[0].variance_measured:
+        return _controls_as_points(placed, label)
     better = set(pairs.loc[pairs["verdict"] == "better", ["a", "b"]].itertuples(index=False, name=None))
     sentences = []
     if not any(s.entry.role == "control" for s in placed):
@@ -158,6 +162,20 @@ def _controls(placed: Sequence[Standing], pairs: pd.DataFrame, label: dict[str, 
     return sentences
 
 
+def _controls_as_points(placed: Sequence[Standing], label: dict[str, str]) -> list[str]:
+    """Say which controls score at least as high, where no test is to be had."""
+    sentences = []
+    for standing in (s for s in placed if not s.unranked):
+        skill = standing.summands.skill
+        rivals = [s.entry.run for s in controls_of(standing, placed) if s.summands.skill >= skill]
+        if rivals:
+            names = ", ".join(label[run] for run in rivals)
+            sentences.append(
+                f"{label[standing.entry.run]} scores no higher than {names} (points, not tested)."
+            )
+    return sentences
+
+
 def _unranked(rows: pd.DataFrame) -> list[str]:
     shown = rows[(rows["role"] == "entrant") & (rows["unranked"] != "")]
     return [f"{row.label} is not ranked: {row.unranked}." for row in shown.itertuples()]
@@ -166,12 +184,27 @@ def _unranked(rows: pd.DataFrame) -> list[str]:
 def _levels(placed: Sequence[Standing]) -> list[str]:
     """How many readouts of each ranked entrant reach the levels that papers count."""
     sentences = []
-    for standing in (s for s in placed if not s.unranked and s.entry.fold_values is not None):
+    for standing in (s for s in placed if not s.unranked and s.entry.metric == AUC):
         values = standing.summands.skill_by_readout[standing.summands.defined]
         reached = ", ".join(f"{int((values >= level).sum())} at least {level:g}" for level in LEVELS)
         sentences.append(
             f"{standing.entry.label}: {standing.entry.metric} of {len(values)} readouts: {reached}; point "
             "estimates, which noise spreads."
+        )
+    return sentences
+
+
+def _against_random_orders(placed: Sequence[Standing], rules: Rules) -> list[str]:
+    """How many readouts of a ranked entrant beat random orders, where their scores were tested so."""
+    sentences = []
+    for entry in (s.entry for s in placed if not s.unranked):
+        if not {"p", "q", "chance"} <= set(entry.scores.columns):
+            continue
+        own = entry.scores[(entry.scores["stratum"] == "all") & entry.scores["q"].notna()]
+        found = int((own["q"] < rules.q).sum())
+        sentences.append(
+            f"{entry.label}: {found} of {len(own)} readouts found better than in random orders, "
+            f"q < {rules.q:g} within the run."
         )
     return sentences
 
@@ -204,8 +237,10 @@ def _readouts(placed: Sequence[Standing], rows: pd.DataFrame, rules: Rules) -> l
     if undefined and total:
         has, left = ("has", "is") if undefined == 1 else ("have", "are")
         metric, why = placed[0].entry.metric, "never observed, or the floor makes no error"
-        if placed[0].entry.fold_values is not None:
+        if metric == AUC:
             why = "no tested fold has enough of both classes"
+        elif placed[0].entry.fold_values is not None:
+            why = "nothing could be right, or there is no feature"
         sentences.append(
             f"{undefined} of {undefined + total} readouts {has} no defined {metric} ({why}) and "
             f"{left} left out of means."

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from leaderboard.folded import AUC
 from leaderboard.render import cells
 
 if TYPE_CHECKING:
@@ -132,6 +133,10 @@ def legend(board: Board) -> str:
     """One sentence on the columns that count readouts."""
     per_fold = board.entries[0].fold_values is not None
     if per_fold and board.to_frame()["predictable"].isna().all():
+        if board.metric != AUC:
+            return (
+                f"{board.metric}: mean over readouts; the floor is what a random order is expected to score."
+            )
         return f"{board.metric}: mean over readouts and tested folds. Readouts are not tested one by one."
     if per_fold:
         return (
