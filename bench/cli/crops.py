@@ -20,8 +20,10 @@ def _top() -> None:
 
 @app.command("make")
 def make(
-    dataset: Annotated[str, typer.Option("--dataset", help="Folder with dataset.toml.")] = "",
-    store: Annotated[Path, typer.Option("--store", help="Folder of the store.")] = Path("wellbench-store"),
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Folder with dataset.toml.")] = "",
+    store: Annotated[
+        Path, typer.Option("--store", envvar="WELLBENCH_STORE", help="Folder of the store.")
+    ] = Path("wellbench-store"),
     size: Annotated[int, typer.Option("--size", help="Edge of a crop, pixels.")] = 128,
     scale: Annotated[float, typer.Option("--scale", help="Crop pixels per field pixel.")] = 1.0,
     mask: Annotated[

@@ -25,12 +25,15 @@ def look(
             "LAYER:READOUT or FEATURIZER:FEATURE. Without it, a contact sheet.",
         ),
     ] = "",
-    dataset: Annotated[str, typer.Option("--dataset", help="Folder with dataset.toml.")] = "",
-    store: Annotated[Path, typer.Option("--store", help="Folder of the store.")] = Path("wellbench-store"),
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Folder with dataset.toml.")] = "",
+    store: Annotated[
+        Path, typer.Option("--store", envvar="WELLBENCH_STORE", help="Folder of the store.")
+    ] = Path("wellbench-store"),
     out: Annotated[Path | None, typer.Option("--out", help="PNG to write; else named after WHAT.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Draw a plate (contact sheet, or heat map of a column) or a well (sites, channels, masks) as PNG."""
+    from bench.errors import BenchError, UsageError
     from bench.start import open_dataset
 
     with ui.progress(quiet=as_json) as tick:
@@ -40,13 +43,24 @@ def look(
         name = "-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in p) for p in parts if p)
         path = out or Path(f"{name}.png")
         failures: list[str] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if well:
-            _well(screen, plate, well, path, failures)
-        elif column:
-            _heatmap(screen, plate, column, store, path)
-        else:
-            _sheet(screen, plate, path, failures, tick)
+        if path.suffix.lower() != ".png":
+            raise UsageError(f"--out {path} does not end in .png; pictures are PNG")
+        if well and column:
+            raise UsageError(
+                f"--column {column!r} is drawn over a whole plate; name {plate} without the well"
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if well:
+                _well(screen, plate, well, path, failures)
+            elif column:
+                _heatmap(screen, plate, column, store, path)
+            else:
+                _sheet(screen, plate, path, failures, tick)
+        except OSError as error:
+            raise BenchError(
+                f"{path} cannot be written ({error.strerror or error}); choose another --out"
+            ) from error
     if as_json:
         ui.emit({"file": str(path), "plate": plate, "well": well or None, "failures": failures})
     else:

@@ -18,6 +18,9 @@ INK = "#26282c"
 _MOST_NAMES = 20
 """A text column with more different values than this is coloured without a legend of them."""
 
+_SHORT = 18
+"""Letters of a label that fit above the scale."""
+
 
 def heatmap(values: pd.Series, path: Path, *, title: str, label: str, controls: Collection[str] = ()) -> None:
     """Draw a plate and save it.
@@ -73,9 +76,15 @@ def heatmap(values: pd.Series, path: Path, *, title: str, label: str, controls: 
     bar = figure.colorbar(image, cax=scale)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=8, color=INK, labelcolor=INK, length=2)
-    bar.ax.set_title(label, loc="left", fontsize=9, color=INK, pad=8)
     if names is not None and len(names) <= _MOST_NAMES:
         bar.set_ticks(range(len(names)), labels=[n or "(empty)" for n in names])
+    elif names is not None:
+        bar.set_ticks([])
+        label = f"{label}, {len(names)} values"
+    if len(label) <= _SHORT:
+        bar.ax.set_title(label, loc="left", fontsize=9, color=INK, pad=8)
+    else:  # beside the scale, so that it does not widen the picture
+        bar.set_label(label, fontsize=9, color=INK, rotation=270, labelpad=14)
     if controls:
         above = axes.transAxes + ScaledTranslation(0, 0.35, figure.dpi_scale_trans)
         axes.text(1.0, 1.0, "○ negative control", transform=above, ha="right", fontsize=8, color=INK)

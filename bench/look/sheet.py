@@ -125,7 +125,10 @@ def well_sheet(fields: Sequence[Field], path: Path, *, title: str, edge: int = 3
         for column, tile in enumerate(tiles):
             sheet.paste(_image(tile), (MARGIN + column * (width + GAP), y))
         count = f"{len(field.ids)} object{'' if len(field.ids) == 1 else 's'}"
-        draw.text((MARGIN + width + GAP + 6, y + height - 6), count, fill=INK, font=_font(13), anchor="ls")
+        place, font = (MARGIN + width + GAP + 8, y + height - 8), _font(13)
+        left, top, right, bottom = draw.textbbox(place, count, font=font, anchor="ls")
+        draw.rectangle((left - 4, top - 3, right + 4, bottom + 3), fill=PAPER)  # legible on any pixels
+        draw.text(place, count, fill=INK, font=font, anchor="ls")
     sheet.save(path)
 
 

@@ -215,6 +215,27 @@ def test_a_name_that_is_neither_plate_nor_well_is_said(screen, capsys):
     assert "no plate and no well of 'demo'; plates: plate-1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("plate-1", "--out", "x.txt"), "x.txt does not end in .png"),
+        (("plate-1/WELL", "--column", "n_cells"), "'n_cells' is drawn over a whole plate; name plate-1"),
+        (("plate-1", "--column", "Metadata_Compound", "--out", "file/x.png"), "file/x.png cannot be written"),
+    ],
+)
+def test_what_cannot_be_drawn_or_written_is_one_sentence(
+    screen, dataset, tmp_path, monkeypatch, capsys, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    well = dataset.wells["Metadata_Well"].iloc[0]
+    assert bench("look", *(w.replace("WELL", well) for w in words), "-d", screen) in (1, 2)
+    error = capsys.readouterr().err
+    assert said in error.replace("\n", " ")
+    assert "Traceback" not in error
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_well_of_two_plates_asks_which(dataset):
     from bench.cli.look import find
 
