@@ -21,7 +21,14 @@ def _top() -> None:
 
 @app.command("import")
 def import_(
-    table: Annotated[str, typer.Argument(help="CSV, TSV (also .gz), Parquet or .h5ad; one row per well.")],
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="One row per well: CSV, TSV (also .gz), Parquet or .h5ad. Or CellProfiler's single cells: a "
+            "folder of its CSV files, a SQLite database, CytoTable's Parquet.",
+        ),
+    ],
     name: Annotated[str, typer.Option("--name", help="Name on the board, e.g. cellprofiler.")],
     store: Annotated[
         Path,
@@ -37,20 +44,33 @@ def import_(
     nonfinite: Annotated[
         str, typer.Option("--nonfinite", help="NaN and infinite features: refuse, or drop-columns.")
     ] = "refuse",
+    aggregate: Annotated[
+        str, typer.Option("--aggregate", help="From single cells to wells: median (default) or mean.")
+    ] = "",
+    compartments: Annotated[
+        str, typer.Option("--compartments", help="Objects of single cells to take.")
+    ] = "Nuclei,Cells,Cytoplasm",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Import a table of profiles: Metadata_ columns describe the wells, all others are features."""
+    """Import profiles: Metadata_ columns describe the wells, all others are features.
+
+    Of single cells, a well at a time is read; their profiles stand in the dataset's profiles/NAME.parquet.
+    """
     from bench.datasets.importing import import_profiles
     from bench.datasets.platemap import pairs
 
-    done = import_profiles(
-        table,
-        name=name,
-        root=dataset,
-        store=store,
-        rename=pairs(rename or [], "--rename"),
-        nonfinite=nonfinite,
-    )
+    with ui.progress(quiet=as_json) as tick:
+        done = import_profiles(
+            table,
+            name=name,
+            root=dataset,
+            store=store,
+            rename=pairs(rename or [], "--rename"),
+            nonfinite=nonfinite,
+            aggregate=aggregate,
+            compartments=[c.strip() for c in compartments.split(",") if c.strip()],
+            report=lambda n, total: tick("wells", n, total),
+        )
     if as_json:
         ui.emit(done)
         return
@@ -60,6 +80,13 @@ def import_(
     where = f"{count(done['wells'], 'well')} on {count(done['plates'], 'plate')}"
     size = f"{where} × {count(done['features'], 'feature')}"
     say(f"{size} as {name!r} in {store}", markup=False)
+    if "cells" in done:
+        cells = count(done["cells"], "cell")
+        say(f"{done['aggregate']} of each well's cells, {cells} in all, from {done['layout']}", markup=False)
+        if done["empty"]:
+            say(f"wells without a cell, left out: {shorten(done['empty'])}", markup=False)
+        if done["orphans"]:
+            say(f"{count(done['orphans'], 'object')} without a partner in another compartment left out")
     if done["dropped"]:
         say(f"left out for NaN or infinite values: {shorten(done['dropped'])}", markup=False)
     for sentence in done["unmatched"]:

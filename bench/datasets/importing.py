@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.datasets.cells import CELL_COUNT, COMPARTMENTS, collect, is_cells, write_profiles
 from bench.datasets.load import load, settings_file
 from bench.datasets.model import NONFINITE, Nonfinite, ProfileTable
 from bench.datasets.profiles import Profiles, read_table, record
 from bench.datasets.tables import PLATE, WELL, is_remote, natural, shorten
 from bench.errors import DatasetError, UsageError
+from bench.store.names import escape
 
 if TYPE_CHECKING:
     from bench.datasets.model import Dataset
@@ -100,30 +103,70 @@ def import_profiles(
     store: Path,
     rename: Mapping[str, str] | None = None,
     nonfinite: str = "refuse",
+    aggregate: str = "",
+    compartments: Sequence[str] = COMPARTMENTS,
+    report: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Import a table for the dataset in ``root`` and list it in its ``dataset.toml``.
+    """Import profiles for the dataset in ``root`` and list them in its ``dataset.toml``.
+
+    Single cells of CellProfiler (:mod:`bench.datasets.cells`) become a table with one row per well first,
+    ``profiles/NAME.parquet`` in the dataset's folder, which is then imported like any other.
+
+    Parameters
+    ----------
+    aggregate
+        ``mean`` or ``median`` over a well's cells (the default for single cells); empty for a table that has
+        one row per well.
+    compartments
+        Of single cells, which to take.
+    report
+        Told the wells done and all wells, while cells are read.
 
     Returns
     -------
     ``wells``, ``plates``, ``features``, ``written`` (parts that were new), ``dropped`` columns,
-    ``unmatched`` (sentences on wells that only one side has), ``recorded``.
+    ``unmatched`` (sentences on wells that only one side has), ``recorded``; of single cells ``cells``,
+    ``layout``, ``aggregate``, ``empty`` (wells without a cell) and ``orphans``.
 
     Raises
     ------
     DatasetError, UsageError
         As :func:`store_profiles`; nothing is recorded then.
     """
-    from bench.store import Store as Open
-
     if nonfinite not in NONFINITE:
         raise UsageError(f"--nonfinite {nonfinite!r} is none of {', '.join(NONFINITE)}")
     dataset = load(root)
     rule: Nonfinite = "drop-columns" if nonfinite == "drop-columns" else "refuse"
-    path = uri if is_remote(uri) else str(Path(uri).absolute())
-    table = ProfileTable(name, path, rule, dict(rename or {}))
+    if not aggregate and not is_cells(uri):
+        path = uri if is_remote(uri) else str(Path(uri).absolute())
+        return _store_and_record(store, root, ProfileTable(name, path, rule, dict(rename or {})))
+    made = dataset.root / "profiles" / f"{escape(name)}.parquet"
+    known = next((table for table in dataset.features if table.name == name), None)
+    if known is not None and Path(known.table) != made:
+        raise DatasetError(
+            f"{dataset.root}: [[features]] {name!r} is {known.table}; choose another --name or remove that"
+        )
+    cells = collect(uri, aggregate or "median", compartments, rename, report)
+    origin = {
+        "cells": int(cells.frame[CELL_COUNT].astype(int).sum()),
+        "layout": cells.layout,
+        "aggregate": aggregate or "median",
+        "empty": list(cells.empty),
+        "orphans": cells.orphans,
+    }
+    about = {k: str(origin[k]) for k in ("layout", "aggregate", "cells")} | {"source": Path(uri).name}
+    with _unless_it_fails(made):
+        write_profiles(cells, made, about)
+        return _store_and_record(store, root, ProfileTable(name, str(made), rule)) | origin
+
+
+def _store_and_record(store: Path, root: Path, table: ProfileTable) -> dict[str, Any]:
+    from bench.store import Store as Open
+
+    dataset = load(root)
     done = store_profiles(Open(store), dataset, table)
     return {
-        "name": name,
+        "name": table.name,
         "wells": len(done.profiles.wells),
         "plates": len(done.parts),
         "features": len(done.profiles.columns),
@@ -132,6 +175,20 @@ def import_profiles(
         "unmatched": _unmatched(dataset, done.profiles),
         "recorded": record(settings_file(root), table),
     }
+
+
+@contextmanager
+def _unless_it_fails(path: Path) -> Iterator[None]:
+    """Put ``path`` back as it was when the block raises."""
+    before = path.read_bytes() if path.is_file() else None
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            path.write_bytes(before)
+        else:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _unmatched(dataset: Dataset, profiles: Profiles) -> list[str]:
