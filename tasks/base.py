@@ -133,6 +133,10 @@ class Head(ABC):
     cost: ClassVar[str] = ""
     """What a dear head costs, in one sentence that is shown before it runs."""
 
+    saved: ClassVar[tuple[str, ...]] = ()
+    """Attributes that ``predict`` reads, for :mod:`tasks.heads.saved`; empty for a head that cannot be
+    saved."""
+
     @classmethod
     def for_protocol(cls, protocol: Protocol) -> Head:  # noqa: ARG003 a head without such settings ignores it
         """Return a head with the protocol's menu and budget (``inner_folds``, ``seed``, ``penalties``)."""
@@ -155,6 +159,9 @@ class Head(ABC):
     @abstractmethod
     def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Return (k, T) float32 predictions for X (k, D)."""
+
+    def restored(self) -> None:  # noqa: B027 most heads have nothing to put right
+        """Put right what files cannot hold as it was, after the attributes of ``saved`` were read."""
 
     inner_loss_: NDArray[np.float64]
     chosen_: dict[str, NDArray[Any]]

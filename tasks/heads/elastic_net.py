@@ -96,6 +96,7 @@ class ElasticNet(Head):
 
     name = "elastic-net"
     version = "1"
+    saved = ("_origin", "coef_", "intercept_", "logistic_")
 
     def __init__(self, config: ElasticNetConfig | None = None) -> None:
         self.config = ElasticNetConfig() if config is None else config

@@ -78,6 +78,7 @@ class Knn(Head):
 
     name = "knn"
     version = "1"
+    saved = ("_X", "_Y", "_mask", "_mean", "_k", "_metric")
 
     def __init__(self, config: KnnConfig | None = None) -> None:
         self.config = KnnConfig() if config is None else config
@@ -120,13 +121,16 @@ class Knn(Head):
         chosen = np.array([*(float(size) for size, _ in menu), np.inf])[best]
         metrics = np.array([*(metric for _, metric in menu), self.config.metrics[0]], dtype=object)[best]
         self.chosen_ = {"k": chosen, "metric": metrics}
+        self._k, self._metric = chosen, metrics.tolist()
         return self
 
     def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Return (k, T) float32 predictions for X (k, D)."""
-        k, metric = self.chosen_["k"], self.chosen_["metric"]
+        k, metric = self._k, np.array(self._metric)
         out = np.tile(self._mean.astype(np.float32), (len(X), 1))
-        for name in self.config.metrics:
+        for name in get_args(Metric):
+            if name not in metric:
+                continue
             order = nearest(np.asarray(X, np.float64), self._X, name)
             for own in self._blocks(np.flatnonzero((metric == name) & np.isfinite(k))):
                 sizes = tuple(int(size) for size in np.unique(k[own]))

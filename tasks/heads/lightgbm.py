@@ -73,6 +73,7 @@ class Lightgbm(Head):
 
     name = "lightgbm"
     version = "1"
+    saved = ("mean_", "panel_", "models_")
     first_repeat_only = True
     cost = (
         "fits one model per readout, at most 25 readouts evenly spaced in order, (inner folds + 1) times "
@@ -127,6 +128,10 @@ class Lightgbm(Head):
         for t, model in self.models_.items():
             out[:, t] = predict(model, np.asarray(X, np.float32))
         return out
+
+    def restored(self) -> None:
+        """Read the models' places as numbers again."""
+        self.models_ = {int(t): model for t, model in self.models_.items()}
 
     def _inner(
         self, x: NDArray[np.float32], y: NDArray[np.float64], fold: NDArray[np.int16]

@@ -66,6 +66,7 @@ class Linear(Head):
 
     name = "linear"
     version = "1"
+    saved = ("_origin", "coef_", "intercept_")
 
     def __init__(self, config: LinearConfig | None = None) -> None:
         self.config = LinearConfig() if config is None else config

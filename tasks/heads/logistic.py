@@ -79,6 +79,7 @@ class Logistic(Head):
 
     name = "logistic"
     version = "1"
+    saved = ("_origin", "coef_", "intercept_")
 
     def __init__(self, config: LogisticConfig | None = None) -> None:
         self.config = LogisticConfig() if config is None else config

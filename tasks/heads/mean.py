@@ -20,6 +20,7 @@ class Mean(Head):
 
     name = "mean"
     version = "1"
+    saved = ("mean_",)
 
     def __init__(self, inner_folds: int = 4, seed: int = 0) -> None:
         self.inner_folds = inner_folds

@@ -104,6 +104,7 @@ class Mlp(Head):
 
     name = "mlp"
     version = "1"
+    saved = ("mean_", "weights_", "tanh_", "logistic_", "_live", "_kept", "_shift", "_scale")
     first_repeat_only = True
     cost = (
         "trains one net per inner fold for up to 2,000 steps and one on all rows, per normalisation and "
@@ -139,13 +140,15 @@ class Mlp(Head):
         self.inner_loss_ = np.full(T, np.nan)
         self.chosen_ = {"decay": np.full(T, np.inf), "steps": np.zeros(T)}
         self._live = np.flatnonzero(live)
-        self._nets, self._kept = None, np.zeros(T, bool)
+        self.weights_: dict[str, NDArray[np.float32]] = {}
+        self.tanh_, self._kept = False, np.zeros(T, bool)
+        self._shift, self._scale = np.zeros(live.sum()), np.ones(live.sum())
         fold = assign(groups, config.inner_folds, config.seed)
         present = np.unique(fold)
         if not live.any() or len(present) < 2:
             return self
-        self._shift = np.zeros(live.sum()) if self.logistic_ else self.mean_[live]
-        self._scale = np.ones(live.sum()) if self.logistic_ else spread[live]
+        if not self.logistic_:
+            self._shift, self._scale = self.mean_[live], spread[live]
         seen = mask[:, live]
         target = ((np.where(seen, Y[:, live], 0.0) - self._shift) / self._scale).astype(np.float32)
         x = np.asarray(X, np.float32)
@@ -173,11 +176,11 @@ class Mlp(Head):
         self.chosen_["steps"][self._kept] = choice[1]
         if self._kept.any():
             everything = np.arange(len(x))
-            self._nets = Nets(
+            final = Nets(
                 x, target, seen, [(everything, config.decays[choice[0]])], config, self.logistic_, self.device
             )
-            self._nets.train(choice[1])
-            self._nets.release()
+            final.train(choice[1])
+            self.weights_, self.tanh_ = final.take(0), final.tanh
         return self
 
     def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -185,8 +188,13 @@ class Mlp(Head):
         from scipy.special import expit
 
         out = np.tile(self.mean_.astype(np.float32), (len(X), 1))
-        if self._nets is not None:
-            z = self._nets.predict(0, np.asarray(X, np.float32)) * self._scale + self._shift
+        if self.weights_:
+            h = np.asarray(X, np.float32)
+            for layer in range(0, len(self.weights_), 2):
+                h = h @ self.weights_[str(layer)] + self.weights_[str(layer + 1)]
+                if layer + 2 < len(self.weights_):
+                    h = np.tanh(h) if self.tanh_ else np.maximum(h, 0.0)
+            z = h * self._scale + self._shift
             kept = self._kept[self._live]
             out[:, self._live[kept]] = (expit(z) if self.logistic_ else z)[:, kept]
         return out

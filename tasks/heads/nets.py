@@ -97,11 +97,11 @@ class Nets:
                     h = self._activate(h)
         return np.asarray(h.cpu().numpy(), np.float64)
 
-    def release(self) -> None:
-        """Let go of all that only training needs."""
-        self.weights = [w.detach() for w in self.weights]
-        self.first, self.second = [], []
-        self.x = self.y = self.seen = torch.empty(0)
+    def take(self, net: int) -> dict[str, NDArray[np.float32]]:
+        """Return one net's matrices (in, out) and biases (1, out) by their place, in the order of the
+        layers.
+        """
+        return {str(i): w[net].detach().cpu().numpy().copy() for i, w in enumerate(self.weights)}
 
     def _forward(self, h: torch.Tensor, *, training: bool) -> torch.Tensor:
         for layer in range(0, len(self.weights), 2):

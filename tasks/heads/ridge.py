@@ -125,6 +125,7 @@ class Ridge(Head):
 
     name = "ridge"
     version = "2"
+    saved = ("_origin", "coef_", "intercept_")
 
     def __init__(self, config: RidgeConfig | None = None) -> None:
         self.config = RidgeConfig() if config is None else config
