@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "heads": ("bench.cli.entrants:heads", "List heads (vectors to readouts)."),
     "tasks": ("bench.cli.entrants:tasks", "List tasks."),
     "plugin": ("bench.cli.plugin:app", "Scaffold a plugin and test it for conformance."),
+    "selfcheck": (
+        "bench.cli.selfcheck:selfcheck",
+        "Simulate screens: do our decisions keep their error rates?",
+    ),
     "doctor": ("bench.cli.doctor:doctor", "Check this installation."),
 }
 """Command name to ``module:attribute`` and its one-line help. Only the command in use is imported."""

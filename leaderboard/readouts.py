@@ -159,7 +159,7 @@ def _hierarchical(
     placed: Sequence[Standing], panel: tuple[str, ...], floor: dict[str, PerReadout], rules: Rules
 ) -> dict[str, NDArray[np.bool_]]:
     """Readouts found with a family per readout: over the ranked entrants, and over the permuted runs."""
-    found = {}
+    found: dict[str, NDArray[np.bool_]] = {}
     for role in ("entrant", "permuted"):
         runs = [
             s.entry.run

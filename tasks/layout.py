@@ -30,6 +30,9 @@ PLATE_GAIN = 0.2
 POSITION_R2 = 0.1
 """Out-of-fold R² from which the row or column is called decodable."""
 
+PLATE_SHARE = 0.05
+"""Share of readouts' variance between plates, beyond chance, from which plates are said to shift them."""
+
 MAX_WELLS = 600
 """Wells used for decoding, evenly spaced in the table; enough for these thresholds, and a second of work."""
 
@@ -90,6 +93,47 @@ def confounding(data: TaskData) -> list[Finding]:
             )
             found.append(Finding("warning", f"confounded-{name}", message, share))
     return found
+
+
+def shifted(data: TaskData) -> list[Finding]:
+    """Warn where plates shift the readouts: a feature that tells the plate then predicts all of them.
+
+    ``plate-in-readouts``: over units whose wells stand on one plate, the adjusted share of variance between
+    plates, 1 - (SS_within / (n - plates)) / (SS / (n - 1)), averaged over readouts; 0 is expected by chance.
+    Even where every perturbation stands on every plate it makes readouts predictable that no treatment moves.
+    """
+    if "Metadata_Plate" not in data.wells.columns:
+        return []
+    links = data.members.tocoo()
+    plate = pd.factorize(data.wells["Metadata_Plate"].astype(str), sort=True)[0]
+    place = pd.DataFrame({"unit": links.row, "plate": plate[links.col]})[links.data != 0]
+    of = place.groupby("unit")["plate"].agg(["min", "max"])
+    of = of[of["min"] == of["max"]]
+    of = of[~data.control[of.index.to_numpy()]]
+    Y = data.Y[of.index.to_numpy()].astype(np.float64)
+    code = np.unique(of["min"].to_numpy(), return_inverse=True)[1]
+    plates = int(code.max(initial=0)) + 1
+    known = ~np.isnan(Y)
+    member = (code == np.arange(plates)[:, None]).astype(np.float64)  # (plates, n)
+    count, filled = member @ known, np.where(known, Y, 0.0)
+    centre = filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    centred = np.where(known, Y - centre, 0.0)
+    total = (centred**2).sum(axis=0)
+    means = np.divide(member @ centred, count, out=np.zeros_like(count), where=count > 0)
+    within = total - (count * means**2).sum(axis=0)
+    n, groups = count.sum(axis=0), (count > 0).sum(axis=0)
+    usable = (groups > 1) & (n >= groups + 2 * DECODING_FOLDS) & (total > 0)
+    if not usable.any():
+        return []
+    own = (within / np.maximum(n - groups, 1) / np.maximum(total / np.maximum(n - 1, 1), 1e-300))[usable]
+    share = float(np.mean(1.0 - own))
+    if share <= PLATE_SHARE:
+        return []
+    message = (
+        f"plates explain {share:.0%} of the variance of the readouts, beyond chance: features that tell the "
+        "plate predict them; centre readouts per plate"
+    )
+    return [Finding("warning", "plate-in-readouts", message, share)]
 
 
 def _confounded(share: float, chance: float) -> bool:
