@@ -160,6 +160,31 @@ def test_features_that_tell_plates_apart_are_warned_of(screen):
     assert found.figure > 0.9
 
 
+def slow_share(Y, plate):
+    """Adjusted share of variance between plates, one readout at a time."""
+    shares = []
+    for y in Y.T:
+        known = ~np.isnan(y)
+        y, of = y[known].astype(float), plate[known]
+        within = sum(((y[of == name] - y[of == name].mean()) ** 2).sum() for name in set(of))
+        shares.append(1 - (within / (len(y) - len(set(of)))) / y.var(ddof=1))
+    return np.mean(shares)
+
+
+def test_plates_that_shift_the_readouts_are_warned_of(screen):
+    own = clean(screen)
+    plate = own.data.wells["Metadata_Plate"].to_numpy()
+    Y = own.data.Y + 0.8 * (plate == "P1")[:, None] - 0.8 * (plate == "P2")[:, None]
+    Y[::7, 2] = np.nan
+    data = replace(own.data, Y=Y.astype(np.float32))
+    (found,) = [f for f in audit(data, NESTED, folds.make(data, NESTED)) if f.severity == "warning"]
+    treated = ~data.control
+    assert found.code == "plate-in-readouts"
+    assert found.figure == pytest.approx(slow_share(Y[treated], plate[treated]), rel=1e-5)
+    one = replace(data, wells=data.wells.assign(Metadata_Plate="P0"))
+    assert "plate-in-readouts" not in codes(audit(one, NESTED, folds.make(one, NESTED)))
+
+
 def test_features_that_give_the_position_away_are_warned_of(screen):
     own = clean(screen)
     X = own.X.copy()
