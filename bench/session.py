@@ -199,8 +199,9 @@ class Session:
     ) -> None:
         """Refit in each outer fold of the first repeat on training perturbations, and embed every well."""
         from bench.store import digest
+        from tasks import folds as draw
 
-        if _folds(problem, first_repeat_only=True) == [(0, 0)]:
+        if not draw.split(problem.folds, *_folds(problem, first_repeat_only=True)[0])[1].size:
             raise BenchError(
                 f"{entrant.label} learns from labels, and task {task!r} on {problem.data.layer!r} tests "
                 "every perturbation at once, so that there is none left to learn from"
@@ -396,6 +397,7 @@ class Session:
         }
         return spec, facts
 
+    @functools.cache  # noqa: B019  # a session lives as long as its command
     def _code(self, task: str, head: str) -> dict[str, Any]:
         """Return what code scores a run: the task's, and the head's or that of the bare features."""
         from bench.store import code_digest

@@ -1,0 +1,248 @@
+"""Targets from images, omics and both, and retrieval, through the harness on a screen of profiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench import entries, inputs
+from bench.datasets import load
+from bench.datasets.importing import import_profiles
+from bench.errors import BenchError, UsageError
+from bench.forecast import forecast
+from bench.settings import Settings
+from bench.start import pose, start
+from bench.store import Store
+from leaderboard import Leaderboard
+from tasks.protocol import load as load_protocol
+
+if TYPE_CHECKING:
+    from bench.start import Done
+    from leaderboard import Board
+
+COMPOUNDS = 20
+DATASET = """schema_version = 1
+name = "small"
+version = "1"
+perturbation = "Metadata_Compound"
+
+[wells]
+table = "wells.csv"
+
+[[layers]]
+name = "proteome"
+table = "proteome.csv"
+kind = "abundance"
+scale = "log"
+key = ["Metadata_Compound"]
+
+[[layers]]
+name = "targets"
+table = "targets.csv"
+kind = "target"
+scale = "z"
+key = ["Metadata_Compound"]
+dose_rule = "mean"
+"""
+PROTOCOL = """name = "quick"
+repeats = 1
+outer_folds = 2
+inner_folds = 2
+normalisation = ["fold", "plate-standardise"]
+[penalties]
+num = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 compounds in two wells each; the images know target ``seen``, the proteome ``bound``."""
+    root: Path = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(0)
+    names = [f"c{i:02d}" for i in range(COMPOUNDS)]
+    seen, bound = np.arange(COMPOUNDS) % 2, (np.arange(COMPOUNDS) // 2) % 2
+    rows, X = [], []
+    for replicate in range(2):
+        for i, name in enumerate(names):
+            rows.append(("P1", f"{chr(65 + replicate)}{i + 1:02d}", "trt", name, 1.0, f"m{seen[i]}"))
+            X.append(np.r_[5.0 * seen[i], np.zeros(7)] + rng.normal(size=8))
+    for i in range(6):
+        rows.append(("P1", f"C{i + 1:02d}", "negcon", "DMSO", None, None))
+        X.append(rng.normal(size=8))
+    columns = ["Plate", "Well", "pert_type", "Compound", "Concentration", "MOA"]
+    wells = pd.DataFrame(rows, columns=["Metadata_" + c for c in columns])
+    wells.to_csv(root / "wells.csv", index=False)
+    features = pd.DataFrame(np.array(X), columns=[f"f{j}" for j in range(8)])
+    pd.concat([wells.iloc[:, :2], features], axis=1).to_parquet(root / "profiles.parquet", index=False)
+    proteome = rng.normal(size=(COMPOUNDS, 9))
+    proteome[:, 0] += 6.0 * bound
+    proteome[2, 3] = np.nan
+    table = pd.DataFrame(proteome, columns=[f"p{j}" for j in range(9)])
+    table.insert(0, "Metadata_Compound", names)
+    table.iloc[:-2].to_csv(root / "proteome.csv", index=False)
+    once = (np.arange(COMPOUNDS) == 3).astype(int)
+    answers = pd.DataFrame({"Metadata_Compound": names, "seen": seen, "bound": bound, "once": once})
+    answers.to_csv(root / "targets.csv", index=False)
+    (root / "dataset.toml").write_text(DATASET, encoding="utf-8")
+    (root / "quick.toml").write_text(PROTOCOL, encoding="utf-8")
+    import_profiles(str(root / "profiles.parquet"), name="profiles", root=root, store=root / "store")
+    return root
+
+
+def settings(root: Path, **changes: Any) -> Settings:
+    plain = Settings(
+        dataset=str(root),
+        store=str(root / "store"),
+        featurizers=("profiles",),
+        tasks=("target",),
+        protocol=str(root / "quick.toml"),
+        controls="none",
+        processes=0,
+    )
+    return replace(plain, **changes)
+
+
+def run(root: Path, **changes: Any) -> tuple[Done, list[Board]]:
+    done = start(settings(root, **changes), lambda *_: None)
+    loaded = [entries.load_entry(done.store, run) for run in done.report.runs]
+    return done, Leaderboard(loaded).boards
+
+
+def test_image_omics_and_both_meet_on_one_board_and_each_knows_what_it_should(screen: Path) -> None:
+    done, (board,) = run(screen, inputs=inputs.INPUTS)
+    assert not done.report.failures
+    assert board.metric == "ROC AUC"
+    rows = board.rows.set_index("label")
+    assert set(rows.index[rows["role"] == "entrant"]) == {"profiles", "proteome", "profiles + proteome"}
+    assert sum(rows["role"] == "permuted") == 3
+    assert (rows["coverage"] == 1).all()
+    score = {e.label: e.scores.set_index("readout")["roc_auc"] for e in board.entries}
+    assert score["profiles"]["seen"] > 0.85 > 0.7 > score["proteome"]["seen"]
+    assert score["proteome"]["bound"] > 0.85 > 0.7 > score["profiles"]["bound"]
+    both = score["profiles + proteome"]
+    assert both["seen"] > score["proteome"]["seen"]
+    assert both["bound"] > score["profiles"]["bound"]
+    assert score["profiles"].isna().to_dict() == {"seen": False, "bound": False, "once": True}
+    notes = " ".join(board.notes)
+    assert "once (1 hit, 17 not)" in notes
+    assert "2 units have no proteome and take no part, among them all of 2 perturbations: c18, c19." in notes
+    record = {e.label: e.facts["card"] for e in board.entries}
+    assert record["proteome"]["fit_scope"] == "pretrained"
+    for identifier in done.report.runs:
+        assert entries.verify(done.store, identifier)["verified"]
+
+
+def test_the_same_command_again_computes_nothing_and_a_dry_run_says_so(screen: Path) -> None:
+    run(screen, inputs=inputs.INPUTS)
+    before = sorted(Store(screen / "store").list(""))
+    run(screen, inputs=inputs.INPUTS)
+    assert sorted(Store(screen / "store").list("")) == before
+    found = forecast(settings(screen, inputs=inputs.INPUTS)).steps[-1]
+    assert (found.stored, found.missing) == (7, 0)
+    other = forecast(settings(screen, inputs=inputs.INPUTS, heads=("ridge",))).steps[-1]
+    assert (other.stored, other.missing) == (1, 6)
+
+
+def test_without_omics_every_unit_takes_part_on_a_board_of_its_own(screen: Path) -> None:
+    _, (board,) = run(screen)
+    assert set(board.rows["label"]) == {"profiles", "profiles, permuted labels", "training mean"}
+    assert board.rows["perturbations"].max() == COMPOUNDS
+
+
+def test_omics_alone_need_no_featurizer(screen: Path) -> None:
+    done, (board,) = run(screen, featurizers=(), inputs=("omics",))
+    assert set(board.rows["label"]) == {"proteome", "proteome, permuted labels", "training mean"}
+    assert not done.report.failures
+
+
+def test_a_missing_value_of_the_omics_is_kept_missing_and_the_wells_of_a_compound_share_its_row(
+    screen: Path,
+) -> None:
+    block = inputs.omics(settings(screen, inputs=("omics",)), load(screen))
+    assert block is not None
+    assert block.X.shape == (46, 9)
+    assert block.present.sum() == 36
+    np.testing.assert_array_equal(block.X[0], block.X[20])
+    assert np.isnan(block.X[2]).sum() == 1
+
+
+def test_inputs_that_a_task_cannot_take_are_refused(screen: Path) -> None:
+    with pytest.raises(UsageError, match="task 'regression' predicts from image, not from 'omics'"):
+        run(screen, tasks=("regression",), inputs=("omics",))
+    with pytest.raises(UsageError, match="did you mean 'omics'"):
+        run(screen, inputs=("omic",))
+    with pytest.raises(UsageError, match="no abundance layer 'targets'"):
+        run(screen, inputs=("omics",), omics="targets")
+
+
+def test_several_layers_of_abundances_are_listed_and_none_is_said(screen: Path) -> None:
+    dataset = load(screen)
+    twice = replace(dataset, layers=(*dataset.layers, replace(dataset.layers[0], name="rna")))
+    with pytest.raises(UsageError, match=r"several abundance layers \(proteome, rna\).*--omics"):
+        inputs.omics(settings(screen, inputs=("omics",)), twice)
+    none = replace(dataset, layers=dataset.layers[1:])
+    with pytest.raises(BenchError, match="no abundance layer"):
+        inputs.omics(settings(screen, inputs=("omics",)), none)
+
+
+def test_too_few_compounds_per_target_is_one_sentence(screen: Path) -> None:
+    few = screen / "few"
+    few.mkdir(exist_ok=True)
+    for name in ("wells.csv", "proteome.csv", "profiles.parquet", "dataset.toml"):
+        (few / name).write_bytes((screen / name).read_bytes())
+    table = pd.read_csv(screen / "targets.csv")
+    table[["seen", "bound"]] = 0
+    table.loc[:2, "bound"] = 1
+    table.to_csv(few / "targets.csv", index=False)
+    with pytest.raises(ValueError, match=r"too few perturbations per target.*'bound', is hit by 3"):
+        run(screen, dataset=str(few))
+
+
+def test_retrieval_runs_without_a_head_beside_chance_and_is_verified(screen: Path) -> None:
+    done, boards = run(screen, tasks=("retrieval",), protocol="nested-cv")
+    assert not done.report.failures
+    by_layer = {board.entries[0].layer: board for board in boards}
+    assert set(by_layer) == {
+        "wells:activity",
+        "Metadata_MOA:1-nn",
+        "Metadata_MOA:consistency",
+        "targets:1-nn",
+        "targets:consistency",
+    }
+    near = by_layer["Metadata_MOA:1-nn"]
+    assert near.metric == "1-NN accuracy"
+    rows = near.rows.set_index("label")
+    assert rows.loc["chance", "skill"] == pytest.approx(9 / 19, abs=1e-6)
+    assert rows.loc["profiles", "skill"] > 0.7
+    assert rows.loc["profiles", "head"] == "none"
+    assert rows["skill_low"].isna().all()
+    assert set(by_layer["wells:activity"].rows["role"]) == {"entrant", "floor"}  # nothing to permute
+    assert any("random orders" in note for note in by_layer["wells:activity"].notes)
+    for identifier in done.report.runs:
+        assert entries.verify(done.store, identifier)["verified"]
+    found = forecast(settings(screen, tasks=("retrieval",), protocol="nested-cv")).steps[-1]
+    assert (found.stored, found.missing) == (len(done.report.runs), 0)
+
+
+def test_labels_may_come_from_any_column_of_the_wells(screen: Path) -> None:
+    found, failures = pose(
+        settings(screen, tasks=("retrieval",), labels=("Metadata_Well", "Metadata_MOA")),
+        load(screen),
+        None,
+        load_protocol("nested-cv"),
+    )
+    assert {problem.data.layer for _, problem in found} == {"targets:1-nn", "targets:consistency"}
+    assert "treatment 'c00 @ 1' is 'A01' in one well and 'B01' in another" in failures[0].reason
+    found, failures = pose(
+        settings(screen, tasks=("retrieval",), labels=("Metadata_MOA",)),
+        load(screen),
+        None,
+        load_protocol("nested-cv"),
+    )
+    assert "Metadata_MOA:1-nn" in {problem.data.layer for _, problem in found}
+    assert not failures
