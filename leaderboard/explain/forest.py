@@ -93,8 +93,8 @@ def associations(
         located = set(locations["readout"]) & set(scores.index)
         missing = len(scores) - len(located)
         if missing:
-            has = "readout has" if missing == 1 else "readouts have"
-            remarks.append(f"{missing} of {len(scores)} {has} no location in the table and stand outside")
+            has = "has" if missing == 1 else "have"
+            remarks.append(f"{missing} of {len(scores)} readouts {has} no location and stand outside")
         scores = scores[[name in located for name in scores.index]]
     columns: list[tuple[str, str, NDArray[np.float64]]] = []
     if locations is not None and len(scores):

@@ -12,6 +12,8 @@ import altair as alt
 from leaderboard.schema import BoardError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A900", "#888888")
@@ -53,6 +55,8 @@ class Figure:
         Altair chart with its data.
     data
         What is drawn, one row per mark, with units in the caption.
+    wide
+        Whether it takes the whole width of a page with two columns.
     """
 
     name: str
@@ -60,11 +64,12 @@ class Figure:
     caption: str
     chart: Any
     data: pd.DataFrame
+    wide: bool = False
 
     def spec(self) -> dict[str, Any]:
         """Return the Vega-Lite specification with its data."""
         with alt.data_transformers.enable("default", max_rows=None):
-            found: dict[str, Any] = self.chart.to_dict()
+            found: dict[str, Any] = self.chart.to_dict(validate=False)
         return found
 
     def save(self, path: str | Path) -> None:
@@ -106,6 +111,11 @@ class Figure:
 def _sized(spec: dict[str, Any]) -> dict[str, Any]:
     """Return the specification with a width of its own where it takes its container's."""
     return {**spec, "width": SAVED_WIDTH} if spec.get("width") == "container" else spec
+
+
+def by_rows(names: Sequence[Any], step: int = 24) -> int:
+    """Height of a chart with one row per name (a fixed one: Vega-Lite does not fit widths to steps)."""
+    return max(step * len(set(names)), 2 * step)
 
 
 def scale_of(names: list[str]) -> alt.Scale:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.explain.forest import associations
-from leaderboard.figures.base import Figure, named_axis
+from leaderboard.figures.base import Figure, by_rows, named_axis
 from leaderboard.schema import BoardError
 from leaderboard.tables.naming import Absent, labels, metric_title
 
@@ -76,7 +76,8 @@ def by_location(board: Board, run: str, locations: pd.DataFrame) -> Figure | Abs
         f"readouts (a readout may have several locations). {missing} of {len(scores)} readouts have no "
         "location in the table and are not drawn."
     )
-    return Figure("locations", title, caption, chart.properties(width="container", height=alt.Step(26)), data)
+    chart = chart.properties(width="container", height=by_rows(order))
+    return Figure("locations", title, caption, chart, data)
 
 
 def forest(
@@ -127,4 +128,5 @@ def forest(
         f"none. Shown: every location and abundance, and {EACH_SIDE} pathways at each end."
         + (f" {said}." if said else "")
     )
-    return Figure("forest", title, caption, chart.properties(width="container", height=alt.Step(20)), shown)
+    chart = chart.properties(width="container", height=by_rows(shown["property"], 20))
+    return Figure("forest", title, caption, chart, shown)

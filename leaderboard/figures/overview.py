@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from leaderboard.figures.base import ROLES, VERDICTS, Figure, named_axis, shape_of
+from leaderboard.figures.base import ROLES, VERDICTS, Figure, by_rows, named_axis, shape_of
 from leaderboard.tables.naming import Absent, floor_value, labels, metric_title
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def intervals(board: Board) -> Figure | Absent:
         f"value. Dashed: {'the training mean' if board.metric == 'skill' else 'chance'}. Overlapping "
         "intervals do not decide a pair: see the comparison matrix."
     )
-    return Figure("intervals", title, caption, (nothing + spans + points).properties(width="container"), data)
+    whole = (nothing + spans + points).properties(width="container", height=by_rows(order))
+    return Figure("intervals", title, caption, whole, data)
 
 
 def matrix(board: Board) -> Figure | Absent:
@@ -98,7 +99,7 @@ def matrix(board: Board) -> Figure | Absent:
         x=alt.X("against:N", sort=order, axis=named_axis(labelAngle=-40, title="column", labelLimit=120)),
         y=alt.Y("row:N", sort=order, axis=named_axis(title="row")),
     )
-    cells = base.mark_rect(stroke="#ffffff", strokeWidth=1, opacity=0.85).encode(
+    cells = base.mark_rect(stroke="#ffffff", strokeWidth=1, opacity=1).encode(
         color=alt.Color(
             "verdict:N",
             title="row against column",

@@ -65,4 +65,4 @@ def measured_against_predicted(board: Board, predictions: pd.DataFrame | None) -
         f"{names[run]}: predictions for units of perturbations that the model had not seen, first repeat; "
         "the best and the worst readouts, and those named. Every unit once."
     )
-    return Figure("predicted", title, caption, chart, data)
+    return Figure("predicted", title, caption, chart, data, wide=True)

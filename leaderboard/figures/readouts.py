@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from leaderboard.figures.base import MOST_POINTS, Figure, named_axis
+from leaderboard.figures.base import MOST_POINTS, Figure, by_rows, named_axis
 from leaderboard.tables.naming import Absent, floor_value, labels, metric_title
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def shares(table: Table) -> Figure:
         .mark_rule(strokeWidth=3, color="#111111")
         .encode(x="least:Q", x2="most:Q", y=y)
     )
-    chart = (bars + spans).properties(width="container", height=alt.Step(26))
+    chart = (bars + spans).properties(width="container", height=by_rows(order))
     return Figure("shares", table.title, table.caption, chart, long.drop(columns="order"))
 
 

@@ -75,7 +75,7 @@ def plates(values: pd.DataFrame, name: str, title: str, value_title: str, captio
     )
     if len(names) > len(shown):
         caption += f" The first {len(shown)} of {len(names)} plates."
-    return Figure(name, title, caption, chart, data)
+    return Figure(name, title, caption, chart, data, wide=True)
 
 
 def maps(
@@ -142,7 +142,7 @@ def maps(
     )
     if len(stages) == 1:
         caption += " There is a single plate, so nothing is corrected."
-    return Figure(name, title, caption, chart, data)
+    return Figure(name, title, caption, chart, data, wide=True)
 
 
 def canonical(

@@ -133,8 +133,7 @@ function look(ink) {
 }
 function specOf(figure, ink) {
   const datasets = Object.fromEntries(figure.data.map((name) => [name, structuredClone(rowsOf(name))]));
-  const fit = figure.spec.width === "container" ? { autosize: { type: "fit-x", contains: "padding" } } : {};
-  return { ...structuredClone(figure.spec), ...fit, datasets: { ...datasets, ...(figure.inline ?? {}) }, config: look(ink) };
+  return { ...structuredClone(figure.spec), datasets: { ...datasets, ...(figure.inline ?? {}) }, config: look(ink) };
 }
 async function draw(container, figure) {
   container.dataset.drawn = "yes";
@@ -151,10 +150,13 @@ async function exportFigure(figure, kind) {
   spec.config.background = "white";
   if (spec.width === "container") spec.width = 560;
   spec.title = figure.title;
-  const view = new vega.View(vega.parse(vegaLite.compile(spec).spec), { renderer: "none" });
+  const { view, finalize } = await vegaEmbed(make("div"), spec, { mode: "vega-lite", actions: false, renderer: "svg" });
   if (kind === "svg") save(new Blob([await view.toSVG()], { type: "image/svg+xml" }), figure.name + ".svg");
-  else save(await new Promise(async (done) => (await view.toCanvas(2)).toBlob(done)), figure.name + ".png");
-  view.finalize();
+  else {
+    const canvas = await view.toCanvas(2);
+    save(await new Promise((done) => canvas.toBlob(done)), figure.name + ".png");
+  }
+  finalize();
 }
 function figureRows(figure) {
   const sets = figure.inline ? Object.values(figure.inline) : figure.data.map(rowsOf);
@@ -418,7 +420,7 @@ async function openReadout(g, from) {
   if (more) {
     const folds = Object.entries(more.folds).flatMap(([i, values]) => values.map((score, fold) => ({ run: board.runs[i].label, fold, score })).filter((row) => row.score !== null));
     if (folds.length) jobs.push([`${board.metric} in each outer fold`, { title: `${name}: outer folds`, name: "folds", data: [], inline: { folds },
-      spec: { width: "container", data: { name: "folds" }, mark: { type: "tick", thickness: 2, color: BLUE }, encoding: {
+      spec: { width: "container", height: 22 * new Set(folds.map((row) => row.run)).size, data: { name: "folds" }, mark: { type: "tick", thickness: 2, color: BLUE }, encoding: {
         x: { field: "score", type: "quantitative", title: `${board.metric} in one outer fold` },
         y: { field: "run", type: "nominal", sort: null, title: null, axis: { labelLimit: 160 } },
         tooltip: [{ field: "run", type: "nominal" }, { field: "fold", type: "quantitative" }, { field: "score", type: "quantitative", format: ".3f" }] } } }]);
