@@ -13,6 +13,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("bench.cli.run:run", "Compute what is missing, score it, print the leaderboard."),
     "leaderboard": ("bench.cli.leaderboard:leaderboard", "Print the boards of the runs in a store."),
     "report": ("bench.cli.report:report", "Write boards, figures and all readouts as one HTML file."),
+    "sensitivity": (
+        "bench.cli.sensitivity:sensitivity",
+        "Compare two entrants under every choice of the protocol.",
+    ),
+    "fit": ("bench.cli.fit:fit", "Fit the final model of a run, for plates that have images only."),
+    "predict": ("bench.cli.predict:predict", "Predict readouts for a dataset with a fitted model."),
     "verify": ("bench.cli.leaderboard:verify", "Recompute a run's scores from its stored predictions."),
     "demo": ("bench.cli.demo:demo", "Make the simulated Cell Painting screen."),
     "dataset": ("bench.cli.dataset:app", "Make, check and show datasets."),

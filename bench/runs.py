@@ -159,7 +159,8 @@ def _blocks(spec: RunSpec, repeat: int, fold: int, data: TaskData) -> list[Block
     if spec.features:
         by_fold = dict(spec.features)
         parts = by_fold[(repeat, fold)] if (repeat, fold) in by_fold else by_fold[None]
-        blocks.append(Block("image", aligned(spec.store, parts, data)))
+        names = _read_parts(spec.store, parts)[2] if spec.protocol.selection.blocklist else ()
+        blocks.append(Block("image", aligned(spec.store, parts, data), names=names))
     if spec.omics:
         values = inputs.aligned(Store(Path(spec.store)), spec.omics, data.wells)
         blocks.append(Block("omics", values, plates=False))
@@ -170,7 +171,7 @@ def aligned(store: str, parts: tuple[PartKey, ...], data: TaskData) -> NDArray[n
     """Return (N, D) features aligned to the problem's wells; a well without features has a NaN row."""
     import numpy as np
 
-    wells, X = _read_parts(store, parts)
+    wells, X, _ = _read_parts(store, parts)
     place = {well: i for i, well in enumerate(wells)}
     keys = zip(data.wells["Metadata_Plate"], data.wells["Metadata_Well"], strict=True)
     found = np.array([place.get(key, -1) for key in keys])
@@ -180,12 +181,14 @@ def aligned(store: str, parts: tuple[PartKey, ...], data: TaskData) -> NDArray[n
 
 
 @functools.lru_cache(maxsize=2)
-def _read_parts(store: str, parts: tuple[PartKey, ...]) -> tuple[list[tuple[str, str]], NDArray[np.float32]]:
+def _read_parts(
+    store: str, parts: tuple[PartKey, ...]
+) -> tuple[list[tuple[str, str]], NDArray[np.float32], tuple[str, ...]]:
     from bench.store import Store, read_parts
 
     features = read_parts(Store(Path(store)), parts)
     keys = zip(features.wells["Metadata_Plate"], features.wells["Metadata_Well"], strict=True)
-    return list(keys), features.X
+    return list(keys), features.X, tuple(features.columns)
 
 
 def _scalars(chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leaderboard.folded import AUC
-from leaderboard.readouts import controls_of
+from leaderboard.readouts import controls_of, noise_ceiling
 from leaderboard.render.cells import number
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def notes(
         *_unranked(rows),
         *_readouts(placed, rows, rules),
         *_levels(placed),
+        *_ceiling(placed),
         *_against_random_orders(placed, rules),
         *_over_splits(placed),
     ]
@@ -181,6 +182,14 @@ def _unranked(rows: pd.DataFrame) -> list[str]:
     return [f"{row.label} is not ranked: {row.unranked}." for row in shown.itertuples()]
 
 
+def _ceiling(placed: Sequence[Standing]) -> list[str]:
+    """Say where a share of the noise ceiling cannot be given, and why."""
+    stated = [s for s in placed if "noise_ceiling" in s.entry.scores]
+    if not stated or any(np.isfinite(noise_ceiling(s.entry)).any() for s in stated):
+        return []
+    return ["No noise ceiling: too few perturbations have replicate measurements of their readouts."]
+
+
 def _levels(placed: Sequence[Standing]) -> list[str]:
     """How many readouts of each ranked entrant reach the levels that papers count."""
     sentences = []
@@ -220,7 +229,7 @@ def _over_splits(placed: Sequence[Standing]) -> list[str]:
         found = []
         for name, test in (("Wilcoxon", "p_wilcoxon"), ("Mann-Whitney", "p_mann_whitney")):
             low, middle, high = ((own[test + end] < 0.05).sum() for end in ("_high", "", "_low"))
-            found.append(f"{middle} ({low}–{high}) by {name}")
+            found.append(f"{middle} ({low}–{high} over splits) by {name}")
         known, error = int(own["p_wilcoxon"].notna().sum()), own["error"].iloc[0]
         error = {"smape": "SMAPE", "absolute": "absolute error (SMAPE needs a non-negative scale)"}[error]
         sentences.append(

@@ -109,7 +109,10 @@ def run_fold(
             if best is None or fitted.loss < best.loss:
                 best = fitted
     if best is None:
-        raise TaskError(f"protocol {protocol.name!r} offers plate normalisations only, and {layout}")
+        raise TaskError(
+            f"protocol {protocol.name!r} offers plate normalisations only, and {layout}; a protocol file with "
+            'normalisation = ["fold"] would run'
+        )
     chosen: dict[str, Any] = {"normalisation": best.member.normalisation, **best.chosen}
     if len(protocol.pca) > 1:
         chosen["pca"] = best.member.projection
