@@ -32,6 +32,9 @@ CELLS = (4, 0, 6, 3)
 EMPTY = 1
 """Cells of each field, and the index of the field without one."""
 
+TRAINING_CELLS = (4, 0, 6, 3, 5, 2, 3, 4)
+"""Cells of each field that a featurizer is trained on: two wells of each of two perturbations."""
+
 
 class Violation(Exception):  # noqa: N818  # it is the finding of a check, not an error of this package
     """The promise is broken; the message says what was seen and what to do."""
@@ -99,13 +102,18 @@ class Subject:
     def train(
         self, featurizer: Featurizer, workdir: str, report: Callable[[Progress], None] = silent
     ) -> Featurizer:
-        """Fit on the usual fields, with a table of their metadata and two readouts, seed 0."""
+        """Fit on two wells of each of two perturbations, seed 0.
+
+        The table is as the harness gives it: a row per well with its metadata, ``perturbation`` and readouts.
+        """
         import pandas as pd
 
-        fields = self.usual
-        table = pd.DataFrame([dict(f.metadata) for f in fields])
-        readouts = np.random.default_rng(0).normal(size=(len(fields), 2))
-        table[["Readout_A", "Readout_B"]] = readouts
+        made = synthetic_fields(self.channel_sets[-1], TRAINING_CELLS)
+        fields = FieldList([restricted(f, self.cls.card.needs) for f in made])
+        table = pd.DataFrame([dict(f.metadata) for f in fields]).drop(columns="Metadata_Site")
+        table = table.drop_duplicates(["Metadata_Plate", "Metadata_Well"], ignore_index=True)
+        table["perturbation"] = table["Metadata_Compound"]
+        table[["Readout_A", "Readout_B"]] = np.random.default_rng(0).normal(size=(len(table), 2))
         path = self.folder / workdir
         path.mkdir(exist_ok=True)
         featurizer.fit(fields, table, FitContext(path, seed=0, device=self.device, report=report))

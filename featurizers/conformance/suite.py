@@ -66,7 +66,7 @@ def check_featurizer(
     ----------
     featurizer
         A class, tested with its default preset, or a function that returns a new instance: give one with a
-        tiny config for a trainable featurizer, which is trained four times on four fields of 96 × 128.
+        tiny config for a trainable featurizer, which is trained four times on eight fields of 96 × 128.
     channels
         Channels of the images. None tries the first, the first two, and all five of Cell Painting, and the
         five alone for a trainable featurizer; the channel rule may refuse all but the last set (a

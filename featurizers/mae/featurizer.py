@@ -154,18 +154,10 @@ class Mae(Featurizer):
         self._statistics = None if scaling is None else Statistics.from_json(scaling)
 
     def _check(self, path: Path, state: dict[str, Any]) -> None:
-        missing = {"schema_version", "config", "channels", "statistics"} - state.keys()
-        if missing or state["schema_version"] != _SCHEMA:
-            msg = f"{path} is not a settings file of mae, schema {_SCHEMA}; fit again"
-            raise FeaturizerError(msg)
-        mine, theirs = asdict(self.config), state["config"]
-        for name in sorted(mine.keys() | theirs.keys()):
-            if name not in _FREE and mine.get(name) != theirs.get(name):
-                msg = (
-                    f"{path} was trained with {name}={theirs.get(name)}, not {mine.get(name)}; "
-                    "use that setting or fit again"
-                )
-                raise FeaturizerError(msg)
+        from featurizers.training.files import check_settings
+
+        keys = ("channels", "statistics")
+        check_settings(path, state, "mae", _SCHEMA, asdict(self.config), free=_FREE, keys=keys)
         scaling = state["statistics"]
         lengths = {len(state["channels"])} | {len(values) for values in (scaling or {}).values()}
         if (scaling is None) != (self.config.standardise != "dataset") or len(lengths) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,43 @@ def read_json(path: Path) -> dict[str, Any]:
         msg = f"{path} is not a JSON object; fit again"
         raise FeaturizerError(msg)
     return value
+
+
+def check_settings(
+    path: Path,
+    state: Mapping[str, Any],
+    name: str,
+    schema: int,
+    mine: Mapping[str, Any],
+    *,
+    free: Sequence[str] = (),
+    keys: Sequence[str] = ("channels",),
+) -> None:
+    """Refuse a settings file of another entrant, schema or setting.
+
+    Parameters
+    ----------
+    state
+        What the file holds: ``schema_version``, ``config`` and ``keys``.
+    mine
+        The settings that the weights are to be read with; those named in ``free`` may differ.
+
+    Raises
+    ------
+    FeaturizerError
+        Naming the first setting that differs.
+    """
+    if {"schema_version", "config", *keys} - state.keys() or state["schema_version"] != schema:
+        msg = f"{path} is not a settings file of {name}, schema {schema}; fit again"
+        raise FeaturizerError(msg)
+    theirs = state["config"]
+    for key in sorted(mine.keys() | theirs.keys()):
+        if key not in free and mine.get(key) != theirs.get(key):
+            msg = (
+                f"{path} was trained with {key}={theirs.get(key)}, not {mine.get(key)}; "
+                "use that setting or fit again"
+            )
+            raise FeaturizerError(msg)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -5,7 +5,10 @@ import pytest
 from bench.registry import Registry, configure
 from featurizers.conformance import check_featurizer, failures
 
-SMALL = {"mae": ("tiny", {"steps": "4"})}
+SMALL = {
+    "mae": ("tiny", {"steps": "4"}),
+    "resnet18-triplet": ("tiny", {"steps": "2", "classes": "2", "wells": "2", "tiles": "2"}),
+}
 """Preset and settings under which a trainable featurizer is trained in seconds."""
 
 NAMES = [entry.name for entry in Registry().listings("featurizers")]

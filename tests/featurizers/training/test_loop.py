@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pyarrow.parquet as pq
 import pytest
@@ -87,7 +88,8 @@ def test_a_killed_training_ends_in_the_same_files(tmp_path, optimiser, average):
     parts, loop = run(tmp_path / "parts", recipe=recipe)
     assert loop.state == {"note": "kept"}
     assert bytes_of(tmp_path / "whole") == bytes_of(tmp_path / "parts")
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), parts.state_dict().values()))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, parts.state_dict()[name])
 
 
 def test_the_average_is_the_recursion_over_the_weights_of_each_step(tmp_path):
@@ -192,7 +194,7 @@ def test_a_cosine_schedule_rises_on_a_line_and_falls_to_its_end():
     assert values[11] == 2.0
     assert values[55] == pytest.approx(1.25, abs=0.02)
     assert values[-1] == pytest.approx(0.5, abs=1e-3)
-    assert all(a >= b for a, b in zip(values[11:], values[12:]))
+    assert all(a >= b for a, b in pairwise(values[11:]))
 
 
 @pytest.mark.parametrize("count", [1, 5, 8])

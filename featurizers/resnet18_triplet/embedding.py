@@ -1,0 +1,68 @@
+"""From fields to one bag embedding per field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from featurizers.base import Embedding, FeaturizerError, Field
+from featurizers.fields import where
+from featurizers.passes import embed_cells, in_memory
+from featurizers.resnet18_triplet.tiles import cut_tiles, four_ways, inference_draws, scale_tiles
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from featurizers.resnet18_triplet.config import TripletConfig
+    from featurizers.resnet18_triplet.model import BagNetwork
+
+_FEATURES = 512
+
+
+def embed_fields(
+    network: BagNetwork, config: TripletConfig, fields: Sequence[Field], channels: int
+) -> Embedding:
+    """Return one row (128) per field that has a tile.
+
+    Each draw of tiles is averaged where ``pooling_point`` says, and the rows of all draws are averaged. With
+    ``tta="four"`` a tile's numbers are the mean over its four views.
+
+    Raises
+    ------
+    FeaturizerError
+        When a field has another number of channels, or an embedding is not finite.
+    """
+    device = next(network.parameters()).device
+
+    def forward(pixels: Tensor, inside: Tensor) -> Tensor:
+        images = scale_tiles(pixels, inside, config)
+        views = four_ways(images) if config.tta == "four" else [images]
+        return torch.stack([network.tiles(view) for view in views]).mean(dim=0)
+
+    tiles = embed_cells(
+        fields,
+        lambda field: cut_tiles(field, config),
+        forward,
+        channels=channels,
+        edge=config.crop,
+        width=config.dim if config.pooling_point == "tile-embeddings" else _FEATURES,
+        device=device,
+    )
+    rows, owner = [], []
+    for k, field in enumerate(fields):
+        own = tiles.values[tiles.field == k]
+        if not len(own):
+            continue
+        draws = [own[chosen].mean(axis=0, dtype=np.float64) for chosen in inference_draws(len(own), config)]
+        pooled = torch.from_numpy(np.stack(draws).astype(np.float32)).to(device)
+        row = in_memory(network.bag, pooled).cpu().numpy().mean(axis=0, dtype=np.float64)
+        if not np.isfinite(row).all():
+            msg = f"{where(field)}: the embedding is not finite; check its pixels and the weights"
+            raise FeaturizerError(msg)
+        rows.append(row)
+        owner.append(k)
+    values = np.array(rows, np.float32).reshape(len(rows), config.dim)
+    return Embedding(values, np.array(owner, np.int64))
