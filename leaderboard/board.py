@@ -14,12 +14,15 @@ from leaderboard.comparison import BOARD_KEY, why_apart
 from leaderboard.decide import Decision, decide, skill_interval
 from leaderboard.panel import Standing, check, common_panel, shared, standings
 from leaderboard.ranks import Ranking, rank
-from leaderboard.readouts import ReadoutTests, Tick, readout_tests
+from leaderboard.readouts import ReadoutTests, Tick, noise_ceiling, readout_tests
 from leaderboard.rules import Rules
 from leaderboard.schema import BoardError, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from leaderboard.report import Material, Written
 
 MISSING = float("nan")
 FLIPPED = {"better": "worse", "worse": "better", "tied": "tied", "undecided": "undecided"}
@@ -40,8 +43,8 @@ class Board:
         One row per decided pair: ``a``, ``b`` (runs), ``difference``, ``low``, ``high``, ``p``, ``p_holm``
         (pairs of ranked entrants), ``mdd80``, ``verdict``, ``p_worse``, ``p_same``, ``p_better`` (of ``a``).
     readouts
-        One row per run and readout: ``run``, ``readout``, ``skill``, ``p``, ``q``, ``predictable``,
-        ``q_controls``, ``beyond_controls``.
+        One row per run and readout: ``run``, ``readout``, ``skill``, ``noise_ceiling``, ``p``, ``q``,
+        ``predictable``, ``q_controls``, ``beyond_controls``.
     notes
         What a reader must know, above all what cannot be concluded; one sentence each.
     banner
@@ -116,6 +119,19 @@ class Leaderboard:
             groups.setdefault(tuple(str(getattr(entry, name)) for name in BOARD_KEY), []).append(entry)
         self.boards = [make_board(group, rules, tick) for group in groups.values()]
         self.separations = _separations([group[0] for group in groups.values()])
+
+    @classmethod
+    def read(cls, folder: str | Path, rules: Rules | None = None) -> Leaderboard:
+        """Rank the runs of a folder of Parquet tables, see :mod:`leaderboard.folder`."""
+        from leaderboard.folder import read_folder
+
+        return cls(read_folder(folder), rules)
+
+    def report(self, path: str | Path, material: Material | None = None) -> Written:
+        """Write every board, its figures and all readouts as one HTML file, see :mod:`leaderboard.report`."""
+        from leaderboard.report import write
+
+        return write(self, path, material)
 
 
 def make_board(entries: Sequence[Entry], rules: Rules, tick: Tick | None = None) -> Board:
@@ -210,6 +226,7 @@ def _rows(
                 "predictable": counts.predictable,
                 "predictable_permuted": counts.permuted,
                 "beyond_controls": counts.beyond,
+                **ceiling_of(standing),
                 "readouts": int(values.defined.sum()),
                 "readouts_undefined": int((~values.defined).sum()),
                 "perturbations": int((values.folds >= 0).any(axis=0).sum()),
@@ -226,6 +243,16 @@ def _rows(
     frame = pd.DataFrame(rows)
     whole = ["rank", "rank_low", "rank_high", "predictable", "predictable_permuted", "beyond_controls"]
     return frame.astype(dict.fromkeys(whole, "Int64"))
+
+
+def ceiling_of(standing: Standing) -> dict[str, float]:
+    """Mean noise ceiling, and mean skill as a share of it, over readouts that have both; NaN without."""
+    ceiling = noise_ceiling(standing.entry)
+    skill = standing.summands.skill_by_readout
+    both = np.isfinite(ceiling) & np.isfinite(skill)
+    mean = float(ceiling[both].mean()) if both.any() else MISSING
+    share = float(skill[both].mean()) / mean if mean > 0 else MISSING
+    return {"noise_ceiling": mean, "share_of_ceiling": share}
 
 
 def _pairs(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from leaderboard.panel import Standing
     from leaderboard.rules import Rules
+    from leaderboard.schema import Entry
     from leaderboard.summands import FloatArray
 
 
@@ -95,6 +96,7 @@ class ReadoutTests:
                         "run": run,
                         "readout": readouts,
                         "skill": standing.summands.skill_by_readout,
+                        "noise_ceiling": noise_ceiling(standing.entry),
                         "p": test.p,
                         "q": test.q,
                         "predictable": self.predictable(run)
@@ -204,6 +206,16 @@ def _better_than(standing: Standing, rival: Standing, rules: Rules) -> FloatArra
         both = aligned(standing.entry, rival.entry)
         test = against_entry(both.ea, both.eb, both.folds, defined, rules)
     return np.where(np.isnan(test.p), np.nan, np.where(test.effect > 0, test.p, 1.0))
+
+
+def noise_ceiling(entry: Entry) -> FloatArray:
+    """(T,) noise ceilings that a run's scores state (stratum ``all``), NaN where they state none."""
+    scores = entry.scores
+    if not {"noise_ceiling", "readout"} <= set(scores):
+        return np.full(len(entry.readouts), np.nan)
+    whole = scores[scores["stratum"] == "all"] if "stratum" in scores else scores
+    own = whole.set_index("readout")["noise_ceiling"].reindex(list(entry.readouts))
+    return own.to_numpy(dtype=np.float64)
 
 
 def _twin(standing: Standing, placed: Sequence[Standing]) -> str | None:

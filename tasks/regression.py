@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tasks import metrics, ranking, significance
+from tasks import ceiling, metrics, ranking, significance
 from tasks.base import Scored, Task, TaskData, TaskError
 from tasks.checks import check
 from tasks.folds import strata
@@ -37,7 +37,8 @@ class Regression(Task):
     same weights and is defined on the non-negative scales ``counts`` and ``ratio`` only. ``pearson_r2`` and
     ``spearman`` are computed over the rows of each outer fold and averaged over folds and repeats: rows of
     different folds come from different models, and pooling them correlates even the training mean with the
-    readout. A readout that is constant or never observed scores NaN. Under random splits the columns of
+    readout. A readout that is constant or never observed scores NaN. ``noise_ceiling`` is the skill that
+    replicates allow (:mod:`tasks.ceiling`), the same for every entrant. Under random splits the columns of
     :mod:`tasks.significance` stand beside these.
     """
 
@@ -170,6 +171,7 @@ def _frame(
             "pearson_r2": column_means(r2),
             "spearman": column_means(rho),
             "smape": column_means(sums["smape"].reshape(-1, T)) if "smape" in sums else np.full(T, np.nan),
+            "noise_ceiling": ceiling.of_task(data, keep),
         }
     )
     if not splits:

@@ -79,6 +79,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("Beyond\ncontr.", lambda row: cells.count(row.beyond_controls), priority=1),
     Column("Median\n{metric}", lambda row: cells.number(row.median_skill), priority=7),
+    Column("Of noise\nceiling", lambda row: cells.share(row.share_of_ceiling), priority=10),
     Column("Cover-\nage", lambda row: cells.share(row.coverage), priority=4, needed=_coverage_is_partial),
     Column("Fit scope", lambda row: row.fit_scope, priority=3, justify="left"),
     Column("Preset", lambda row: row.preset, priority=9, justify="left"),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from leaderboard import BoardError, Leaderboard, Rules, compare
@@ -427,3 +428,21 @@ def test_families_of_readouts_are_tested_over_ranked_entrants(small_screen):
     np.testing.assert_array_equal(found.to_numpy() > 0, expected)
     controls = families.rows[families.rows["role"] == "control"].set_index("run")["predictable"]
     assert controls.equals(own.rows[own.rows["role"] == "control"].set_index("run")["predictable"])
+
+
+def test_skill_is_shown_as_a_share_of_the_noise_ceiling_over_readouts_that_have_one(small_screen):
+    ceiling = np.linspace(0.2, 0.8, 30)
+    ceiling[:6] = np.nan
+    names = small_screen[0].readouts
+    stated = pd.DataFrame({"readout": names, "stratum": "all", "noise_ceiling": ceiling})
+    other = pd.DataFrame({"readout": names, "stratum": "dose=1", "noise_ceiling": 0.01})
+    board = only([replace(e, scores=pd.concat([other, stated])) for e in small_screen])
+    own = board.readouts[board.readouts["run"] == by_name(small_screen, "mae").run]
+    expected = own["skill"][6:].mean() / ceiling[6:].mean()
+    assert row(board, "mae[")["share_of_ceiling"] == pytest.approx(expected)
+    assert row(board, "mae[")["noise_ceiling"] == pytest.approx(ceiling[6:].mean())
+    assert not any("noise ceiling" in note for note in board.notes)
+    none = only([replace(e, scores=stated.assign(noise_ceiling=np.nan)) for e in small_screen])
+    assert none.rows["share_of_ceiling"].isna().all()
+    assert any(note.startswith("No noise ceiling") for note in none.notes)
+    assert only(small_screen).rows["noise_ceiling"].isna().all()
