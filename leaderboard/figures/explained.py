@@ -128,5 +128,5 @@ def forest(
         f"none. Shown: every location and abundance, and {EACH_SIDE} pathways at each end."
         + (f" {said}." if said else "")
     )
-    chart = chart.properties(width="container", height=by_rows(shown["property"], 20))
+    chart = chart.properties(width="container", height=by_rows(shown["property"].tolist(), 20))
     return Figure("forest", title, caption, chart, shown)

@@ -9,12 +9,14 @@ import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from leaderboard import BoardError, Leaderboard
+from leaderboard.folder import write_folder
 from leaderboard.report import BoardMaterial, Material, html, page, write
 from leaderboard.report.pack import STEP, columnar, quantise
 from leaderboard.tables.naming import Absent
@@ -276,6 +278,16 @@ def test_equal_names_are_sent_once(small_screen):
 @pytest.mark.slow
 def test_the_same_boards_give_the_same_bytes(small_screen):
     assert html(Leaderboard(small_screen)) == html(Leaderboard(small_screen))
+
+
+def test_the_example_in_the_docs_runs(small_screen, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
+    example = text.partition("```python")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    write_folder(small_screen, "runs")
+    exec(compile(example, "docs/report.md", "exec"), {})
+    assert (tmp_path / "report.html").stat().st_size > 30_000
+    assert (tmp_path / "skill.svg").exists()
 
 
 def test_no_run_and_a_folder_that_is_not_there_get_one_sentence(small_screen, tmp_path):
