@@ -5,8 +5,9 @@ targets):
 
 ``activity``
     Wells as queries; positives are other wells of the same treatment (perturbation and dose), negatives the
-    negative controls of the query's plate. A readout is a treatment: the mean AP of its wells. Where no
-    treatment has two wells, wells of a perturbation at any dose are replicates (``activity-any-dose``).
+    negative controls of the query's plate. A readout is a treatment: the mean AP of its wells. Where fewer
+    than half of the treatments have two wells, wells of a perturbation at any dose are replicates
+    (``activity-any-dose``).
 ``1-nn``
     Treatments as queries; candidates are the labelled treatments of *other* perturbations, at any dose. A
     readout is a treatment: 1 where its nearest candidate shares a label, 0 where not [1]_.

@@ -31,6 +31,8 @@ def names(groups: NDArray[np.str_], units: pd.DataFrame, dose: str) -> NDArray[n
 def activity(wells: TaskData, dose: str) -> TaskData | str:
     """Return wells named by treatment for phenotypic activity, or why it cannot be asked about.
 
+    Where fewer than half of the treatments have two wells, wells are named by perturbation.
+
     Parameters
     ----------
     wells
@@ -42,17 +44,20 @@ def activity(wells: TaskData, dose: str) -> TaskData | str:
         return "there are no negative controls to tell replicates from"
     name = names(wells.groups, wells.units, dose)
     question, what = "activity", "treatment"
-    if not _repeated(name[~wells.control]):
-        name, question, what = wells.groups.astype(object), "activity-any-dose", "perturbation"
-    if not _repeated(name[~wells.control]):
-        return "no perturbation has two wells"
-    single = pd.Series(name[~wells.control]).value_counts()
-    alone = int((single == 1).sum())
+    size = pd.Series(name[~wells.control]).value_counts()
     notes = list(wells.notes)
-    if question == "activity-any-dose":
-        notes.append("No treatment has two wells: wells of a perturbation at any dose count as replicates.")
+    if 2 * int((size > 1).sum()) < len(size):
+        notes.append(
+            f"Only {int((size > 1).sum())} of {len(size)} treatments have two wells: wells of a perturbation "
+            "at any dose count as replicates."
+        )
+        name, question, what = wells.groups.astype(object), "activity-any-dose", "perturbation"
+        size = pd.Series(name[~wells.control]).value_counts()
+    if not (size > 1).any():
+        return "no perturbation has two wells"
+    alone = int((size == 1).sum())
     if alone:
-        notes.append(f"{alone} of {len(single)} {what}s have a single well and no score.")
+        notes.append(f"{alone} of {len(size)} {what}s have a single well and no score.")
     return replace(
         wells,
         units=wells.units.assign(treatment=name),
@@ -61,10 +66,6 @@ def activity(wells: TaskData, dose: str) -> TaskData | str:
         layer=f"wells:{question}",
         notes=tuple(notes),
     )
-
-
-def _repeated(name: NDArray[np.object_]) -> bool:
-    return bool(pd.Series(name).duplicated().any())
 
 
 def treatments(wells: TaskData, column: str, dose: str, separator: str) -> TaskData:
