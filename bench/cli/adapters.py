@@ -224,6 +224,43 @@ def from_ome_zarr(
     return make(OmeZarr(folder=source, channels=tuple(_words(channels)), **about), out)
 
 
+@app.command("spatial")
+@_adapter
+def from_spatial(
+    source: Source,
+    out: Path,
+    about: dict[str, Any],
+    images: Annotated[
+        str, typer.Option("--images", help="Image of a section, below SOURCE.")
+    ] = "images/{section}.jpg",
+    spots: Annotated[
+        str, typer.Option("--spots", help="Its spots: x, y, pixel_x, pixel_y.")
+    ] = "spots/{section}_selection.tsv",
+    counts: Annotated[
+        str, typer.Option("--counts", help="Its counts: a row per spot, named {x}x{y}.")
+    ] = "counts/{section}.tsv.gz",
+    channels: Channels = "R,G,B",
+    patch: Annotated[int, typer.Option("--patch", help="Edge of the square around a spot, pixels.")] = 224,
+    patient: Annotated[
+        str,
+        typer.Option("--patient", help="Pattern whose one group is the patient in a section's name."),
+    ] = "",
+    genes: Annotated[
+        str, typer.Option("--genes", help="shared by all sections, or all (absent is 0).")
+    ] = "shared",
+) -> Any:
+    """Make a dataset from spatial transcriptomics: an image per section, spots, counts per spot."""
+    from bench.datasets.spatial import SECTION, Spatial
+    from bench.datasets.spatial import from_spatial as make
+
+    about |= {"images": images, "spots": spots, "counts": counts, "patch": patch, "patient": patient}
+    about |= {"genes": genes, "channels": tuple(_words(channels))}
+    if about["perturbation"] == "Metadata_Compound":
+        about["perturbation"] = SECTION
+    about["imaging"] = about["imaging"] or "whole"
+    return make(Spatial(folder=source, **about), out)
+
+
 def _report(found: Found, *, as_json: bool) -> None:
     if as_json:
         ui.emit(vars(found))
@@ -236,9 +273,7 @@ def _report(found: Found, *, as_json: bool) -> None:
         markup=False,
     )
     if found.unmatched:
-        say(
-            f"not matched: {count(len(found.unmatched), 'file')}: {shorten(found.unmatched, 5)}", markup=False
-        )
+        say(f"left aside: {len(found.unmatched)}: {shorten(found.unmatched, 5)}", markup=False)
     if found.absent:
         say(f"named but absent: {len(found.absent)}: {shorten(found.absent, 3)}", markup=False)
     if found.wells_without_row:

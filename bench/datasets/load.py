@@ -33,6 +33,7 @@ from bench.datasets.tables import (
     locate,
     read_frame,
     read_lines,
+    region_of,
     shorten,
 )
 from bench.errors import DatasetError
@@ -283,7 +284,7 @@ def _images(uri: str, root: Path) -> pd.DataFrame:
         raise DatasetError(
             f"{uri}: no column {shorten(absent)}; an image table has {', '.join(_IMAGE_COLUMNS)}"
         )
-    frame = read_frame(uri, text=("Channel", "URI", "Z"))
+    frame = read_frame(uri, text=("Channel", "URI", "Z", "Region"))
     empty = np.flatnonzero((frame["URI"] == "").to_numpy())
     if empty.size:
         raise DatasetError(f"{uri}, row {empty[0] + 1}: URI is empty; give the image's path or drop the row")
@@ -293,14 +294,31 @@ def _images(uri: str, root: Path) -> pd.DataFrame:
     if bad:
         raise DatasetError(f"{uri}, row {bad[0] + 1}: Plane is {planes[bad[0]]!r}; planes count 0, 1, 2, …")
     frame["Plane"] = np.array([int(p or 0) for p in planes], np.int64)
+    if "Region" in frame.columns:
+        _check_regions(uri, frame)
     return frame[
         [
             *_IMAGE_COLUMNS,
             "Plane",
-            *(["Z"] if "Z" in frame.columns else []),
+            *(c for c in ("Z", "Region") if c in frame.columns),
             *(c for c in frame.columns if c.startswith(PREFIX) and c not in _IMAGE_COLUMNS),
         ]
     ]
+
+
+def _check_regions(uri: str, frame: pd.DataFrame) -> None:
+    """Refuse regions that are no ``x,y,width,height``, and several for one channel of one site."""
+    for row, text in enumerate(frame["Region"], 1):
+        if text and region_of(text) is None:
+            raise DatasetError(
+                f"{uri}, row {row}: Region is {text!r}; write x,y,width,height in pixels, or nothing for all"
+            )
+    place = [PLATE, WELL, SITE, "Channel"]
+    several = frame.groupby(place, sort=False)["Region"].transform("nunique") > 1
+    if several.any():
+        raise DatasetError(
+            f"{uri}: {'/'.join(map(str, frame.loc[several, place].iloc[0]))} has planes of several regions; a channel of a site has one"
+        )
 
 
 def _illumination(uri: str, root: Path) -> pd.DataFrame:

@@ -43,7 +43,8 @@ def image_manifest(
     Entries with ``well``, ``site``, ``channel``, ``plane``, ``path`` (relative to the dataset's folder, or
     for files outside it to the folder that the plate's outside files share) and ``sha256``. The place is
     part of the entry because giving a file to another well changes the features of both. Where the plate's
-    channel has an illumination function, its digest stands under ``illumination``.
+    channel has an illumination function, its digest stands under ``illumination``; a part of an image
+    stands under ``region``.
 
     Raises
     ------
@@ -58,6 +59,7 @@ def image_manifest(
     for uri in relative:
         hashes[uri] = _content(uri, cache)
     functions = _functions(dataset, plate, cache)
+    parts = rows["Region"] if "Region" in rows.columns else [""] * len(rows)
     entries = [
         {
             "well": w,
@@ -67,9 +69,10 @@ def image_manifest(
             "path": relative[u],
             "sha256": hashes[u],
             **({"illumination": functions[c]} if c in functions else {}),
+            **({"region": r} if r else {}),
         }
-        for w, s, c, p, u in zip(
-            rows[WELL], rows[SITE], rows["Channel"], rows["Plane"], rows["URI"], strict=True
+        for w, s, c, p, u, r in zip(
+            rows[WELL], rows[SITE], rows["Channel"], rows["Plane"], rows["URI"], parts, strict=True
         )
     ]
     return sorted(

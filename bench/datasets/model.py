@@ -163,7 +163,8 @@ class Dataset:
     images
         One row per image plane: ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_Site``, ``Channel`` (text),
         ``URI`` (absolute path or fsspec URI), ``Plane`` (int64, 0-based), and for z-stacks ``Z``
-        (text, the plane's place in its stack). None without images.
+        (text, the plane's place in its stack), and for parts of large images ``Region`` (text, the part's
+        ``x,y,width,height`` in pixels; empty: all). None without images.
     projection
         Rule that makes one plane of a z-stack; empty where there are none.
     illumination

@@ -107,6 +107,10 @@ def write_toml(folder: Path, screen: Screen, about: About) -> None:
         lines += [f"kind = {quoted(layer.kind)}", f"scale = {quoted(layer.scale)}"]
         lines += [f"key = {_list(layer.key)}", f"join = {quoted(layer.join)}"]
         lines += [f"exclude = {_list(layer.exclude)}"] if layer.exclude else []
+    for own in screen.measured:
+        lines += ["", "[[layers]]", f"name = {quoted(own.name)}", f"table = {quoted(own.name + '.parquet')}"]
+        lines += [f"kind = {quoted(own.kind)}", f"scale = {quoted(own.scale)}", f"key = {_list(own.key)}"]
+        lines += [f"prepared = {quoted(own.prepared)}"]
     (folder / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 

@@ -205,6 +205,15 @@ def read_lines(uri: str) -> list[str]:
         raise DatasetError(f"{uri}: cannot be read ({error.strerror or error})") from error
 
 
+def region_of(text: str) -> tuple[int, int, int, int] | None:
+    """Return x, y, width and height of a ``Region`` (first column and row, size); None for another text."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+        return None
+    x, y, width, height = map(int, parts)
+    return (x, y, width, height) if width and height else None
+
+
 def is_identity(column: str, text: Collection[str] = ()) -> bool:
     """Whether a column holds text that identifies or describes a row."""
     return (column.startswith(PREFIX) and column != DOSE) or column in text

@@ -27,6 +27,18 @@ IMAGE_COLUMNS = [*PLACE, "URI", "Plane"]
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Readouts that the images came with: a layer of that name, its table written as Parquet."""
+
+    name: str
+    frame: pd.DataFrame
+    kind: str
+    scale: str
+    key: tuple[str, ...]
+    prepared: str
+
+
+@dataclass(frozen=True)
 class Screen:
     """The images that an adapter found.
 
@@ -49,6 +61,8 @@ class Screen:
         ``Metadata_Plate``, ``Channel``, ``URI`` of illumination functions.
     functions
         Illumination functions to be written as ``.npy``, by their path in the new folder.
+    measured
+        Layers of readouts, besides the tables that the user names.
     """
 
     images: pd.DataFrame
@@ -62,6 +76,7 @@ class Screen:
     known: pd.DataFrame | None = None
     illumination: pd.DataFrame | None = None
     functions: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    measured: tuple[Measured, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,8 +97,9 @@ def write(screen: Screen, about: About, out: Path) -> Found:
     Parameters
     ----------
     out
-        New or empty folder; gets ``dataset.toml``, ``images.csv``, ``wells.csv``, a CSV per readout table and
-        ``illumination.csv`` if there are such functions. Nothing is written when something is wrong.
+        New or empty folder; gets ``dataset.toml``, ``images.csv``, ``wells.csv``, a CSV per readout table, a
+        Parquet file per layer of ``measured``, and ``illumination.csv`` if there are such functions. Nothing
+        is written when something is wrong.
 
     Raises
     ------
@@ -115,6 +131,8 @@ def write(screen: Screen, about: About, out: Path) -> Found:
         np.save(out / place, function, allow_pickle=False)
     for name, frame in tables.items():
         frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+    for layer in screen.measured:
+        layer.frame.to_parquet(out / f"{layer.name}.parquet", index=False)
     write_toml(out, screen, about)
     return Found(out, len(images), len(wells), screen.skipped, lonely, absent)
 

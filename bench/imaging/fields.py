@@ -131,6 +131,8 @@ class Fields:
         if isinstance(config, segment_cellpose.Cellpose):
             used = segment_cellpose.check(config, names, self._root)
             return segment_cellpose.cellpose(pixels[used], config, self._root)
+        if isinstance(config, segment.Whole):
+            return segment.whole(pixels.shape[1:])
         start = pixels[start_channel(self.channels, config)]
         if isinstance(config, segment.OtsuLog):
             return segment.otsu_log(start, pixels, config)
@@ -254,6 +256,8 @@ def check_segmentation(dataset: Dataset, config: segment.Config) -> None:
         return
     if isinstance(config, segment_cellpose.Cellpose):
         segment_cellpose.check(config, names, dataset.root)
+        return
+    if isinstance(config, segment.Whole):
         return
     start_channel(dataset.channels, config)
     if isinstance(config, segment_watershed.Watershed) and config.cell_channel:

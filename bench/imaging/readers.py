@@ -257,6 +257,8 @@ def page_shape(uri: str, page: Any) -> tuple[int, int]:
 def _raster(uri: str) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
+    # Our limit stands in for Pillow's, which is lower and would warn of every microscope slide.
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     with opened(uri) as handle:
         try:
             with Image.open(handle) as image:

@@ -9,6 +9,8 @@ otsu-watershed
     Nuclei by shape, cells by propagation, cytoplasm: :mod:`bench.imaging.segment_watershed`.
 foreground
     Whole objects (organoids, spheroids) of fields without a nuclear stain.
+whole
+    One object, which is the field: the square around a spot of spatial data.
 cellpose
     Cells by Cellpose-SAM, from weights that the user has: :mod:`bench.imaging.segment_cellpose`.
 masks
@@ -110,11 +112,17 @@ class Foreground:
     border: Border = "keep"
 
 
-Config = OtsuLog | Watershed | Foreground | Cellpose | Masks
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """``whole`` has no settings."""
+
+
+Config = OtsuLog | Watershed | Foreground | Whole | Cellpose | Masks
 METHODS: dict[str, type[Config]] = {
     "otsu-log": OtsuLog,
     "otsu-watershed": Watershed,
     "foreground": Foreground,
+    "whole": Whole,
     "cellpose": Cellpose,
     "masks": Masks,
 }
@@ -222,6 +230,12 @@ def foreground(image: NDArray[Any], config: Foreground) -> Objects:
     ids = np.arange(1, int(kept.sum()) + 1, dtype=np.int32)
     centres = np.asarray(ndimage.center_of_mass(objects > 0, objects, ids), np.float32)
     return Objects({"objects": objects}, ids, centres)
+
+
+def whole(shape: tuple[int, ...]) -> Objects:
+    """Return one object that covers a field of this shape (H, W), centred in it."""
+    centre = np.array([[(n - 1) / 2 for n in shape]], np.float32)
+    return Objects({"objects": np.ones(shape, np.int32)}, np.ones(1, np.int32), centre)
 
 
 def _grown(nuclei: NDArray[np.int32], stained: NDArray[np.bool_] | None, reach: float) -> NDArray[np.int32]:

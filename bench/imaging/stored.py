@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.datasets.tables import PLATE, SITE, WELL, is_remote, normalise_well
+from bench.datasets.tables import PLATE, SITE, WELL, is_remote, normalise_well, region_of
 from bench.errors import DatasetError
 from bench.imaging.projection import project
-from bench.imaging.readers import opened, read_plane
+from bench.imaging.readers import opened, read_plane, reader_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,9 @@ VERSION = 1
 _FUNCTIONS = 8
 """Illumination functions kept in memory: those of one plate's channels."""
 
+_PLANES = 4
+"""Whole planes kept in memory to cut regions from: the bands of one image."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -45,12 +48,15 @@ class Stored:
         URI of the illumination function to divide by; empty for none.
     bit_depth
         Significant bits of the images, which a corrected plane keeps.
+    region
+        The part of the image that is the field, ``x,y,width,height``; empty for all.
     """
 
     places: tuple[tuple[str, int], ...]
     projection: Rule = ""
     function: str = ""
     bit_depth: int = 16
+    region: str = ""
 
     @property
     def uri(self) -> str:
@@ -71,9 +77,10 @@ class Stored:
                 'projection = "max" or "mean" under [images], or keep one'
             )
         if len(self.places) == 1:
-            pixels = read_plane(*self.places[0])
+            pixels = read_region(*self.places[0], self.region)
         else:
-            pixels = project(((u, read_plane(u, p)) for u, p in self.places), self.projection)
+            planes = ((u, read_region(u, p, self.region)) for u, p in self.places)
+            pixels = project(planes, self.projection)
         return divide(pixels, self.function, self.uri, self.bit_depth) if self.function else pixels
 
 
@@ -102,17 +109,58 @@ def planes_of(
         table = (dataset.illumination[c] for c in (PLATE, "Channel", "URI"))
         functions = {(str(p), str(c)): str(u) for p, c, u in zip(*table, strict=True)}
     places: dict[Place, dict[str, list[tuple[str, int]]]] = {}
+    regions: dict[tuple[Place, str], str] = {}
+    parts = images["Region"] if "Region" in images.columns else [""] * len(images)
     columns = (images[c] for c in (PLATE, WELL, SITE, "Channel", "URI", "Plane"))
-    for barcode, name, site, channel, uri, plane in zip(*columns, strict=True):
+    for barcode, name, site, channel, uri, plane, region in zip(*columns, parts, strict=True):
         well = normalise_well(str(name))
         if chosen is None or (str(barcode), well) in chosen:
             field = places.setdefault((str(barcode), well, str(site)), {})
             field.setdefault(str(channel), []).append((str(uri), int(plane)))
+            if region:
+                regions[(str(barcode), well, str(site)), str(channel)] = str(region)
     rule, depth = dataset.projection, dataset.bit_depth
     return {
-        key: {c: Stored(tuple(at), rule, functions.get((key[0], c), ""), depth) for c, at in by.items()}
+        key: {
+            c: Stored(tuple(at), rule, functions.get((key[0], c), ""), depth, regions.get((key, c), ""))
+            for c, at in by.items()
+        }
         for key, by in places.items()
     }
+
+
+def read_region(uri: str, plane: int, region: str) -> NDArray[Any]:
+    """Return one plane, or the part of it that ``region`` names; the whole plane is decoded once, then kept.
+
+    Raises
+    ------
+    DatasetError
+        When the file cannot be read, or the region reaches beyond it.
+    """
+    if not region:
+        return read_plane(uri, plane)
+    whole = _whole(uri, plane, _stamp(uri))
+    bounds = region_of(region)
+    if bounds is None or bounds[0] + bounds[2] > whole.shape[1] or bounds[1] + bounds[3] > whole.shape[0]:
+        raise DatasetError(
+            f"{uri}: region {region} reaches beyond the image, which is {whole.shape[1]} wide and "
+            f"{whole.shape[0]} high; correct Region in the images table"
+        )
+    x, y, width, height = bounds
+    return whole[y : y + height, x : x + width].copy()
+
+
+def shape_of(uri: str, region: str) -> tuple[int, int]:
+    """Return (H, W) of a field by its region, else by the header of its file."""
+    bounds = region_of(region) if region else None
+    return reader_for(uri)[1].probe(uri).shape if bounds is None else (bounds[3], bounds[2])
+
+
+@functools.lru_cache(maxsize=_PLANES)
+def _whole(uri: str, plane: int, _stamp: tuple[int, int]) -> NDArray[Any]:
+    pixels = read_plane(uri, plane)
+    pixels.setflags(write=False)
+    return pixels
 
 
 def key_of(dataset: Dataset) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from bench.datasets.checks.finding import Finding, finding
 from bench.datasets.tables import PLATE, SITE, WELL, is_remote, natural, shorten
@@ -17,8 +18,6 @@ from bench.errors import BenchError
 from bench.words import count
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bench.datasets.model import Dataset
 
 _SITE = [PLATE, WELL, SITE]
@@ -82,7 +81,8 @@ def _duplicates(file: str, images: pd.DataFrame) -> list[Finding]:
     if twice.size:
         what = "a site has several images of one channel"
         out.append(finding("error", "duplicate-image", file, what, "keep one, or number the sites", twice))
-    shared = np.flatnonzero(images.duplicated(["URI", "Plane"], keep=False).to_numpy())
+    part = ["Region"] if "Region" in images.columns else []
+    shared = np.flatnonzero(images.duplicated(["URI", "Plane", *part], keep=False).to_numpy())
     shared = np.setdiff1d(shared, twice)
     if shared.size:
         what = "one plane of one file stands for several places: the same pixels would be counted twice"
@@ -130,7 +130,8 @@ def check_pixels(dataset: Dataset, report: Callable[[str, int, int], None]) -> l
     planes: dict[int, _Plane] = {}
     report("images", 0, len(rows))
     with ThreadPoolExecutor(min(_THREADS, len(os.sched_getaffinity(0)))) as pool:
-        work = pool.map(_look, images["URI"].iloc[rows], images["Plane"].iloc[rows])
+        parts = images["Region"] if "Region" in images.columns else pd.Series([""] * len(images))
+        work = pool.map(_look, images["URI"].iloc[rows], images["Plane"].iloc[rows], parts.iloc[rows])
         for done, (row, plane) in enumerate(zip(rows, work, strict=True), 1):
             planes[row] = plane
             report("images", done, len(rows))
@@ -161,11 +162,11 @@ def check_pixels(dataset: Dataset, report: Callable[[str, int, int], None]) -> l
     return out
 
 
-def _look(uri: str, plane: int) -> _Plane:
-    from bench.imaging.readers import read_plane
+def _look(uri: str, plane: int, region: str) -> _Plane:
+    from bench.imaging.stored import read_region
 
     try:
-        pixels = read_plane(uri, int(plane))
+        pixels = read_region(uri, int(plane), region)
     except BenchError as error:
         return _Plane(reason=str(error))
     if pixels.ndim != 2 or pixels.size == 0:

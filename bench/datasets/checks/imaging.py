@@ -91,11 +91,11 @@ def _segmentation(
 
 @dataclass(frozen=True)
 class _Field:
-    """One field: its place in words, the files of its masks, and the images whose size they must have."""
+    """One field: its place in words, its masks' files, and the image (URI, region) whose size they have."""
 
     place: str
     masks: Mapping[str, str]
-    image: tuple[str, int]
+    image: tuple[str, str]
 
 
 def _fields(dataset: Dataset, config: Any) -> Iterator[_Field]:
@@ -114,7 +114,7 @@ def _fields(dataset: Dataset, config: Any) -> Iterator[_Field]:
         except DatasetError:
             continue  # a channel without a row is a finding of the image table
         first = next(s for s in stored if s is not None)
-        yield _Field("/".join(place), files, first.places[0])
+        yield _Field("/".join(place), files, (first.uri, first.region))
 
 
 def _masks(dataset: Dataset, config: Any, report: Callable[[str, int, int], None] | None) -> list[Finding]:
@@ -217,18 +217,20 @@ def _shapes(dataset: Dataset) -> dict[str, tuple[int, int]]:
     """Return (H, W) of the first image of each plate whose header can be read."""
     assert dataset.images is not None
     out: dict[str, tuple[int, int]] = {}
-    for plate, uri, plane in dataset.images[[PLATE, "URI", "Plane"]].itertuples(index=False):
-        if plate not in out and (shape := _shape(uri, plane)) is not None:
+    images = dataset.images
+    parts = images["Region"] if "Region" in images.columns else [""] * len(images)
+    for plate, uri, region in zip(images[PLATE], images["URI"], parts, strict=True):
+        if plate not in out and (shape := _shape(uri, region)) is not None:
             out[plate] = shape
     return out
 
 
-def _shape(uri: str, _plane: int) -> tuple[int, int] | None:
+def _shape(uri: str, region: str) -> tuple[int, int] | None:
     """Return (H, W) by the file's header; None where it cannot be read, which is a finding of its own."""
-    from bench.imaging.readers import reader_for
+    from bench.imaging.stored import shape_of
 
     try:
-        return reader_for(uri)[1].probe(uri).shape
+        return shape_of(uri, region)
     except DatasetError:
         return None
 

@@ -30,7 +30,8 @@ def check_wells(dataset: Dataset) -> list[Finding]:
     names = np.array(identities(wells, dataset.perturbation), dtype=object)
     negative = (wells[PERT_TYPE] == NEGATIVE).to_numpy()
     treated = ~negative & (names != "")
-    out = _places(file, wells)
+    spots = dataset.images is not None and "Region" in dataset.images.columns
+    out = _places(file, wells, named=spots)
     unnamed = np.flatnonzero(~negative & (names == ""))
     if unnamed.size:
         what = f"{count(unnamed.size, 'well')} with neither a perturbation nor the mark of a negative control"
@@ -54,7 +55,8 @@ def check_wells(dataset: Dataset) -> list[Finding]:
     return out
 
 
-def _places(file: str, wells: pd.DataFrame) -> list[Finding]:
+def _places(file: str, wells: pd.DataFrame, *, named: bool) -> list[Finding]:
+    """Return wells that occur twice or, unless they are ``named`` (spots of a section), have no place."""
     out = []
     twice = np.flatnonzero(wells.duplicated([PLATE, WELL], keep=False).to_numpy())
     if twice.size:
@@ -68,7 +70,7 @@ def _places(file: str, wells: pd.DataFrame) -> list[Finding]:
     odd = [
         i
         for i, (p, w) in enumerate(zip(wells[PLATE], wells[WELL], strict=True))
-        if p != NO_PLATE and not _WELL.fullmatch(w)
+        if p != NO_PLATE and not named and not _WELL.fullmatch(w)
     ]
     if odd:
         written = shorten(wells[WELL].iloc[odd], 5)

@@ -139,7 +139,7 @@ def test_the_regex_command_hands_every_option_on(tmp_path, capsys):
     assert code == 0
     said = capsys.readouterr().out
     assert "6 image planes and 3 wells" in said
-    assert "1 file: readme.txt" in said
+    assert "left aside: 1: readme.txt" in said
     data = load(tmp_path / "set")
     assert check(data) == []
     assert (data.name, data.bit_depth, dict(data.imaging)) == ("three", 8, {"method": "foreground"})
