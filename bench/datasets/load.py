@@ -316,9 +316,8 @@ def _check_regions(uri: str, frame: pd.DataFrame) -> None:
     place = [PLATE, WELL, SITE, "Channel"]
     several = frame.groupby(place, sort=False)["Region"].transform("nunique") > 1
     if several.any():
-        raise DatasetError(
-            f"{uri}: {'/'.join(map(str, frame.loc[several, place].iloc[0]))} has planes of several regions; a channel of a site has one"
-        )
+        where = "/".join(map(str, frame.loc[several, place].iloc[0]))
+        raise DatasetError(f"{uri}: {where} has planes of several regions; a channel of a site has one")
 
 
 def _illumination(uri: str, root: Path) -> pd.DataFrame:
