@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from bench.provenance import provenance
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from bench.datasets import Dataset, Layer
     from bench.inputs import Omics
@@ -56,7 +58,10 @@ def make(
     from bench.datasets import join_with_report
 
     joined, report = join_with_report(dataset, layer, dataset.wells)
-    facts: dict[str, Any] = {"joined": report.sentences(), "prepared": " ".join([layer.prepared, *joined.notes]).strip()}
+    facts: dict[str, Any] = {
+        "joined": report.sentences(),
+        "prepared": " ".join([layer.prepared, *joined.notes]).strip(),
+    }
     if layer.prepare:
         from bench.datasets.prepare import document
 
@@ -178,12 +183,22 @@ def training_table(problem: Problem, repeat: int, fold: int) -> pd.DataFrame:
     One row per well of a training unit, with the well's metadata, ``perturbation`` and the readouts of its
     unit; wells of tested perturbations are absent.
     """
-    import pandas as pd
-
     from tasks import folds as draw
 
+    return _learnable(problem, draw.split(problem.folds, repeat, fold)[1])
+
+
+def paired_table(problem: Problem) -> pd.DataFrame:
+    """Return what an inductive featurizer may learn from for a final model: every unit that a fold tests."""
+    import numpy as np
+
+    return _learnable(problem, np.unique(problem.folds["unit"].to_numpy(np.int64)))
+
+
+def _learnable(problem: Problem, units: NDArray[np.int64]) -> pd.DataFrame:
+    import pandas as pd
+
     data = problem.data
-    units = draw.split(problem.folds, repeat, fold)[1]
     chosen = data.members[units].tocoo()
     first = pd.DataFrame({"well": chosen.col, "unit": units[chosen.row]}).drop_duplicates("well")
     first = first.sort_values("well", ignore_index=True)

@@ -105,6 +105,7 @@ class Model:
             raise TaskError(
                 f"the wells have {X.shape[1]} features, the model was fitted on {len(self.columns)}"
             )
+        values = np.asarray(X, np.float64)
         if self.normalisation not in normalise.PLAIN:
             layout = normalise.plates(wells, control, X)
             if isinstance(layout, str):
@@ -112,17 +113,17 @@ class Model:
                     f"the model normalises every plate to its negative controls ({self.normalisation}), and "
                     f"{layout}"
                 )
-            X = normalise.apply(self.normalisation, X, layout)
+            values = normalise.apply(self.normalisation, X, layout)
         prediction = np.full((len(X), len(self.readouts)), np.nan, np.float32)
         share = np.full(len(X), np.nan)
-        present = np.isfinite(X).any(axis=1)
+        present = np.isfinite(values).any(axis=1)
         own = strata(wells, self.fit_by, "fit_by")
         for name, stratum in self.strata.items():
             rows = np.flatnonzero(present & (own == name))
             if rows.size == 0:
                 continue
             train = np.arange(len(stratum.units))
-            whole = np.concatenate([stratum.units, X[rows]])
+            whole = np.concatenate([stratum.units, values[rows]])
             Z, _ = design([whole], train, self.normalisation, self.projection, self.selection, [self.columns])
             known, new = Z[: len(train)], Z[len(train) :]
             prediction[rows] = stratum.head.predict(new)

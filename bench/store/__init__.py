@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         PartKey,
         read_cells,
         read_features,
+        read_folders,
         read_parts,
         write_part,
     )
@@ -42,6 +43,7 @@ _HOME = {
     "find": "why",
     "read_cells": "parts",
     "read_features": "parts",
+    "read_folders": "parts",
     "read_parts": "parts",
     "read_matrix": "tables",
     "read_meta": "tables",
@@ -68,6 +70,7 @@ __all__ = [
     "find",
     "read_cells",
     "read_features",
+    "read_folders",
     "read_matrix",
     "read_meta",
     "read_parts",

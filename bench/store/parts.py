@@ -178,7 +178,7 @@ def read_features(
                 "name the one that is meant with read_parts"
             )
             raise StoreError(msg)
-    return _read_folders(store, [folders[0] for folders in by_plate.values()])
+    return read_folders(store, [folders[0] for folders in by_plate.values()])
 
 
 def read_parts(store: Store, parts: Iterable[PartKey]) -> FeatureSet:
@@ -189,7 +189,7 @@ def read_parts(store: Store, parts: Iterable[PartKey]) -> FeatureSet:
     StoreError
         When a part is absent, damaged, misplaced or has other columns than the rest.
     """
-    return _read_folders(store, [part.folder for part in parts])
+    return read_folders(store, [part.folder for part in parts])
 
 
 def read_cells(store: Store, part: PartKey) -> tuple[pd.DataFrame, NDArray[np.float32], tuple[str, ...]]:
@@ -218,7 +218,8 @@ def footer_fault(meta: Mapping[str, Any], folder: str, manifest: Mapping[str, An
     return None
 
 
-def _read_folders(store: Store, folders: Sequence[str]) -> FeatureSet:
+def read_folders(store: Store, folders: Sequence[str]) -> FeatureSet:
+    """Read the features of parts by their folders (at least one), as :func:`read_parts` does."""
     import pandas as pd
 
     frames, blocks, manifests = [], [], []

@@ -30,7 +30,7 @@ def save(head: Head, folder: Path) -> None:
     TaskError
         When the head does not say what its predictions rest on.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as as_bytes
 
     if not head.saved:
         raise TaskError(
@@ -49,7 +49,7 @@ def save(head: Head, folder: Path) -> None:
             plain[name] = {str(key): v for key, v in value.items()}
         else:
             plain[name] = value.tolist() if isinstance(value, np.ndarray) else value
-    save_file(arrays, folder / ARRAYS)
+    (folder / ARRAYS).write_bytes(as_bytes(arrays))
     document = {"schema_version": 1, "head": head.name, "version": head.version, "values": plain}
     text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / PLAIN).write_text(text + "\n", encoding="utf-8")
