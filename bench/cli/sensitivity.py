@@ -105,9 +105,11 @@ def _show(found: Sensitivity) -> None:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    interval = "–" if math.isnan(row.low) else f"{row.low:+.3f} to {row.high:+.3f}"
+    interval = "–" if math.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}"
     words = {"better": "A is better", "worse": "B is better", "tied": "tied", "undecided": "no verdict"}
-    return (
-        row.axis, row.value, f"{row.a:.3f}", f"{row.b:.3f}", f"{row.difference:+.3f}", interval,
-        words[row.verdict],
-    )  # fmt: skip
+    figures = (f"{row.a:.3f}".replace("-", "−"), f"{row.b:.3f}".replace("-", "−"), _number(row.difference))
+    return (row.axis, row.value, *figures, interval, words[row.verdict])
+
+
+def _number(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
