@@ -7,7 +7,7 @@ targets):
     Wells as queries; positives are other wells of the same treatment (perturbation and dose), negatives the
     negative controls of the query's plate. A readout is a treatment: the mean AP of its wells. Where fewer
     than half of the treatments have two wells, wells of a perturbation at any dose are replicates
-    (``activity-any-dose``).
+    (``activity-any-dose``). Per dose, too: the mean AP of the wells at that dose.
 ``1-nn``
     Treatments as queries; candidates are the labelled treatments of *other* perturbations, at any dose. A
     readout is a treatment: 1 where its nearest candidate shares a label, 0 where not [1]_.
@@ -195,7 +195,9 @@ class Retrieval(EmbeddingTask):
             CONSISTENCY: self._consistency,
         }
         frame = questions[_question(data)](data, rows)
-        frame.insert(1, "stratum", "all")
+        if "stratum" not in frame:
+            frame.insert(1, "stratum", "all")
+        whole = frame[frame["stratum"] == "all"]
         tested = np.unique(data.groups[~data.control])
         nothing = np.zeros((1, len(tested), 0), np.float32)
         return Scored(
@@ -203,9 +205,9 @@ class Retrieval(EmbeddingTask):
             e=nothing,
             e0=nothing,
             perturbations=tuple(str(p) for p in tested),
-            readouts=tuple(frame["readout"]),
+            readouts=tuple(whole["readout"]),
             folds=np.zeros((1, len(tested)), np.int16),
-            fold_values=frame["score"].to_numpy(np.float32).reshape(1, 1, -1),
+            fold_values=whole["score"].to_numpy(np.float32).reshape(1, 1, -1),
         )
 
     def _activity(self, data: TaskData, rows: Rows) -> pd.DataFrame:
@@ -228,10 +230,39 @@ class Retrieval(EmbeddingTask):
         groups = [np.flatnonzero((member == g) & ~np.isnan(found.ap)) for g in range(len(readouts))]
         first = treated[[int(np.flatnonzero(member == g)[0]) for g in range(len(readouts))]]
         frame = self._frame(readouts, groups, found)
+        frame.insert(1, "stratum", "all")
         frame["perturbation"] = data.groups[first]
-        if self.config.dose in data.units.columns and _question(data) == ACTIVITY:
-            frame["dose"] = data.units[self.config.dose].to_numpy()[first]
-        return frame
+        return pd.concat([frame, *self._by_dose(data, treated, frame, groups, found)], ignore_index=True)
+
+    def _by_dose(
+        self,
+        data: TaskData,
+        treated: NDArray[np.int64],
+        frame: pd.DataFrame,
+        groups: list[NDArray[np.int64]],
+        found: neighbours.Precision,
+    ) -> list[pd.DataFrame]:
+        """Score and chance of the queries at each dose, for the readouts that have any; not tested."""
+        if self.config.dose not in data.units.columns:
+            return []
+        doses = pd.to_numeric(data.units[self.config.dose], errors="coerce").to_numpy(np.float64)[treated]
+        expected = neighbours.chance_precision(found.positives, found.candidates)
+        frames = []
+        for dose in np.unique(doses[~np.isnan(doses)]):
+            at = [own[doses[own] == dose] for own in groups]
+            some = [g for g, own in enumerate(at) if own.size]
+            scores = [
+                {
+                    "stratum": f"{self.config.dose}={dose:.6g}",
+                    "n_units": at[g].size,
+                    "score": found.ap[at[g]].mean(),
+                    "chance": expected[at[g]].mean(),
+                }
+                for g in some
+            ]
+            names = frame[["readout", "n_perturbations", "perturbation"]].iloc[some].reset_index(drop=True)
+            frames += [pd.concat([names, pd.DataFrame(scores)], axis=1)] if some else []
+        return frames
 
     def _nearest(self, data: TaskData, rows: Rows) -> pd.DataFrame:
         """Whether the nearest labelled treatment of another perturbation shares a label, per treatment."""

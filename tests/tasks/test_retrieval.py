@@ -89,12 +89,13 @@ def test_activity_is_copairs():
     )
     theirs = theirs[theirs["kind"] == "trt"]
     expected = theirs.groupby("what")["average_precision"].mean()
-    mine = out.scores.set_index("readout")["score"]
+    whole = out.scores[out.scores["stratum"] == "all"]
+    mine = whole.set_index("readout")["score"]
     np.testing.assert_allclose(mine, expected.loc[mine.index], rtol=1e-6)
     assert len(mine) == 24
-    assert (out.scores["n_units"] == 3).all()
+    assert (whole["n_units"] == 3).all()
     assert out.fold_values.shape == (1, 1, 24)
-    assert out.scores["score"].mean() == pytest.approx(out.fold_values.mean(), rel=1e-6)
+    assert whole["score"].mean() == pytest.approx(out.fold_values.mean(), rel=1e-6)
 
 
 def test_p_values_of_activity_are_copairs():
@@ -109,7 +110,7 @@ def test_p_values_of_activity_are_copairs():
     theirs = mean_average_precision(
         theirs[theirs["kind"] == "trt"], ["what"], null_size=4000, threshold=0.05, seed=1, progress_bar=False
     ).set_index("what")
-    mine = out.scores.set_index("readout")
+    mine = out.scores[out.scores["stratum"] == "all"].set_index("readout")
     gap = np.abs(mine["p"] - theirs.loc[mine.index, "p_value"])
     assert gap.max() < 0.04
     assert mine["p"].between(0, 1).all()
@@ -248,8 +249,9 @@ def test_the_order_of_rows_does_not_matter():
         well_control=data.well_control[order],
     )
     for layer, own in posed(data).items():
-        one = scored(own, X)[0].scores.set_index("readout")
-        other = scored(posed(moved)[layer], X[order])[0].scores.set_index("readout").loc[one.index]
+        keys = ["readout", "stratum"]
+        one = scored(own, X)[0].scores.set_index(keys)
+        other = scored(posed(moved)[layer], X[order])[0].scores.set_index(keys).loc[one.index]
         np.testing.assert_allclose(one["score"], other["score"], rtol=1e-9)
 
 
@@ -258,8 +260,18 @@ def test_without_replicates_of_a_dose_any_dose_is_a_replicate_and_that_is_said()
     own = posed(data)["wells:activity-any-dose"]
     assert "any dose" in " ".join(own.notes)
     out, _ = scored(own, X)
-    assert len(out.scores) == 12
-    assert "dose" not in out.scores
+    assert len(out.readouts) == 12
+
+
+def test_activity_grows_with_the_dose_that_does_more_and_every_dose_is_shown():
+    data, X = wells(doses=3, compounds=20)
+    out, _ = scored(posed(data)["wells:activity"], X)
+    by_dose = out.scores.groupby("stratum")["score"].mean()
+    names = [f"Metadata_Concentration={d}" for d in (1, 10, 100)]
+    assert list(by_dose.index) == [*names, "all"]
+    assert by_dose[names].is_monotonic_increasing
+    assert by_dose["all"] == pytest.approx(by_dose[names].mean())
+    assert len(out.readouts) == 60
 
 
 def test_several_labels_of_one_well_are_several_labels():
