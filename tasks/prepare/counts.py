@@ -24,7 +24,9 @@ class SizeFactors(Step):
 
     Under ``complete`` only readouts above zero in every row take part. Under ``poscounts`` zeros are left out
     of the product (not of m), and the s_i are divided by their geometric mean; it serves sparse counts.
-    A row's factor is its own, but the reference is over all rows, tested ones included.
+    A row's factor is its own, but the reference is over all rows, tested ones included. A row without any
+    count above zero among those that take part has no factor: it is refused, or with ``empty = "missing"``
+    all its values become missing.
 
     References
     ----------
@@ -33,6 +35,7 @@ class SizeFactors(Step):
     """
 
     reference: Literal["complete", "poscounts"] = "complete"
+    empty: Literal["refuse", "missing"] = "refuse"
 
     name = "size-factors"
     takes = ("counts",)
@@ -40,17 +43,21 @@ class SizeFactors(Step):
     def apply(self, given: Readouts) -> tuple[Readouts, str]:
         """Return counts per size factor."""
         _not_negative(given, self.name)
-        factors = size_factors(given.values, self.reference)
+        factors = size_factors(given.values, self.reference, self.empty)
+        lost = int(np.isnan(factors).sum())
+        told = f"; {lost} without counts became missing" if lost else ""
         return replace(given, values=given.values / factors[:, None]), (
             f"{self.name}: every row divided by its median-of-ratios size factor ({self.reference}; "
-            f"{factors.min():.3g} to {factors.max():.3g}; the reference is over all rows)"
+            f"{np.nanmin(factors):.3g} to {np.nanmax(factors):.3g}; the reference is over all rows{told})"
         )
 
 
 def size_factors(
-    counts: NDArray[np.float64], reference: Literal["complete", "poscounts"] = "complete"
+    counts: NDArray[np.float64],
+    reference: Literal["complete", "poscounts"] = "complete",
+    empty: Literal["refuse", "missing"] = "refuse",
 ) -> NDArray[np.float64]:
-    """Return (m,) size factors of counts (m, T); readouts with a missing value take no part.
+    """Return (m,) size factors of counts (m, T), NaN for empty rows; readouts with a gap take no part.
 
     Raises
     ------
@@ -75,15 +82,16 @@ def size_factors(
             raise TaskError("step 'size-factors': no readout is above zero; are these counts?")
         centre = np.where(k > 0, log, 0.0)[:, usable].sum(axis=0) / len(k)
     ratio = np.where(k[:, usable] > 0, log[:, usable] - centre, np.nan)
-    empty = np.flatnonzero(np.isnan(ratio).all(axis=1))
-    if empty.size:
+    some = ~np.isnan(ratio).all(axis=1)
+    if empty == "refuse" and not some.all():
         raise TaskError(
-            f"step 'size-factors': row {empty[0] + 1} has no count above zero ({empty.size} such rows); "
-            "drop the rows"
+            f"step 'size-factors': row {int(np.argmin(some)) + 1} has no count above zero "
+            f'({int((~some).sum())} such rows); drop the rows, or set empty = "missing"'
         )
-    log_factor = np.nanmedian(ratio, axis=1)
+    log_factor = np.full(len(counts), np.nan)
+    log_factor[some] = np.nanmedian(ratio[some], axis=1)
     if reference == "poscounts":
-        log_factor -= log_factor.mean()
+        log_factor -= np.nanmean(log_factor)
     factors: NDArray[np.float64] = np.exp(log_factor)
     return factors
 

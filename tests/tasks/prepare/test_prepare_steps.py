@@ -45,6 +45,16 @@ def test_poscounts_leaves_zeros_out_of_the_reference_and_factors_multiply_to_one
     assert np.argsort(factors).tolist() == np.argsort(raw).tolist()
 
 
+def test_a_row_without_counts_becomes_missing_when_asked_and_changes_no_other_rows_proportions():
+    with_empty = np.vstack([COUNTS, np.zeros(5)])
+    out, sentence = prepare(
+        readouts(with_empty), [build("size-factors", {"reference": "poscounts", "empty": "missing"})]
+    )
+    assert np.isnan(out.values[4]).all()
+    assert "1 without counts became missing" in sentence[0]
+    assert np.nanprod(size_factors(with_empty, "poscounts", "missing")) == pytest.approx(1.0)
+
+
 def test_scaled_copies_of_one_row_have_equal_normalised_counts():
     base = np.random.default_rng(0).integers(1, 200, 30).astype(float)
     given = readouts(base * np.array([1.0, 3.0, 0.5])[:, None])
