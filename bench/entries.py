@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench import problem as problems
@@ -15,24 +16,28 @@ if TYPE_CHECKING:
     from leaderboard.schema import Entry
 
 
+Record = dict[str, Any]
+"""What a finished run says of itself, and ``spent``, its provenance."""
+
+
 def run_identifiers(store: Store) -> list[str]:
     """Return the identifiers of all finished runs."""
     return [folder.rpartition("run=")[2] for folder in store.list("runs")]
 
 
-def load_entry(store: Store, identifier: str) -> Entry:
-    """Read one finished run."""
+def load_entry(store: Store, of: str | Record) -> Entry:
+    """Read one finished run, by its identifier or its record as :func:`records` gives it."""
     from bench.store.tables import read_table
     from leaderboard.schema import Entry
 
-    record = runs.load_record(store, identifier)
+    record = _record(store, f"runs/run={runs.load_record(store, of)['run']}") if isinstance(of, str) else of
     run = record["run"]
     index, e, e0, readouts = _summands(store, run)
     per_fold = _fold_values(store, run)
     repeats = int(index["repeat"].max()) + 1
     shape = (repeats, len(index) // repeats)
     settings = record["protocol"]["settings"]
-    spent = store.manifest(f"runs/run={run}")["provenance"]
+    spent = record["spent"]
     return Entry(
         run=run,
         name=record["name"],
@@ -171,28 +176,37 @@ def _same(mine: Any, stored: Any) -> bool:
     return bool(np.array_equal(mine, stored, equal_nan=True))
 
 
-def choose(store: Store, wanted: Mapping[str, Any]) -> list[str]:
-    """Return finished runs whose record has these values (dataset, layer, task …); None stands for any."""
+def records(store: Store, wanted: Mapping[str, Any]) -> list[Record]:
+    """Return the records of finished runs with these values (dataset, layer, task …); None stands for any.
+
+    Each record is read once, here, and its provenance stands in it as ``spent``.
+    """
     chosen = []
-    for identifier in run_identifiers(store):
-        record = runs.load_record(store, identifier)
+    for folder in store.list("runs"):
+        record = _record(store, folder)
         flat = {**record, "dataset": record["dataset"]["name"], "protocol": record["protocol"]["name"]}
         if all(value is None or flat[name] == value for name, value in wanted.items()):
-            chosen.append(identifier)
+            chosen.append(record)
     return chosen
 
 
-def newest(store: Store, identifiers: list[str]) -> list[str]:
+def _record(store: Store, folder: str) -> Record:
+    """Read a record with ``spent``, its provenance: time, seconds and memory."""
+    manifest = store.manifest(folder)
+    record: Record = json.loads(store.read_bytes(folder, "record.json", manifest))
+    return record | {"spent": manifest["provenance"]}
+
+
+def newest(found: Sequence[Record]) -> list[Record]:
     """Return, of runs that a reader cannot tell apart, the one that was recorded last.
 
     Runs of one label, role and head on one board differ in images, seed or code; an older one is out of date.
     """
     latest: dict[tuple[str, ...], tuple[str, str]] = {}
-    for identifier in identifiers:
-        record = runs.load_record(store, identifier)
+    for record in found:
         board = (record["dataset"]["name"], record["dataset"]["version"], record["task"], record["layer"])
         own = (record["protocol"]["hash"], record["label"], record["role"], record["head"])
-        time = str(store.manifest(f"runs/run={identifier}")["provenance"]["time"])
-        latest[board + own] = max(latest.get(board + own, ("", "")), (time, identifier))
+        mark = (str(record["spent"]["time"]), record["run"])
+        latest[board + own] = max(latest.get(board + own, ("", "")), mark)
     kept = {identifier for _, identifier in latest.values()}
-    return [identifier for identifier in identifiers if identifier in kept]
+    return [record for record in found if record["run"] in kept]

@@ -17,6 +17,7 @@ corrected resampled t-test per readout, V = c var_rf(fold means), with c and df 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,8 +57,15 @@ class PerReadout:
 
 def flip_signs(perturbations: int, rules: Rules) -> FloatArray:
     """(flips, P) of -1 and +1, seeded: the same for every readout, run and comparison on the same P."""
-    rng = np.random.default_rng([rules.seed, perturbations])
-    return np.where(rng.integers(0, 2, (rules.flips, perturbations), dtype=np.int8) > 0, 1.0, -1.0)
+    return _signs(perturbations, rules.flips, rules.seed)
+
+
+@lru_cache(maxsize=2)
+def _signs(perturbations: int, flips: int, seed: int) -> FloatArray:
+    rng = np.random.default_rng([seed, perturbations])
+    signs = np.where(rng.integers(0, 2, (flips, perturbations), dtype=np.int8) > 0, 1.0, -1.0)
+    signs.flags.writeable = False
+    return signs
 
 
 def against_floor(

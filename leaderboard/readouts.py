@@ -211,11 +211,12 @@ def _better_than(standing: Standing, rival: Standing, rules: Rules) -> FloatArra
 def noise_ceiling(entry: Entry) -> FloatArray:
     """(T,) noise ceilings that a run's scores state (stratum ``all``), NaN where they state none."""
     scores = entry.scores
-    if not {"noise_ceiling", "readout"} <= set(scores):
+    if not {"noise_ceiling", "readout", "stratum"} <= set(scores):
         return np.full(len(entry.readouts), np.nan)
-    whole = scores[scores["stratum"] == "all"] if "stratum" in scores else scores
-    own = whole.set_index("readout")["noise_ceiling"].reindex(list(entry.readouts))
-    return own.to_numpy(dtype=np.float64)
+    whole = scores["stratum"].to_numpy() == "all"
+    values = scores["noise_ceiling"].to_numpy(dtype=np.float64)[whole]
+    stated = dict(zip(scores["readout"].to_numpy()[whole], values, strict=True))
+    return np.array([stated.get(name, np.nan) for name in entry.readouts], dtype=np.float64)
 
 
 def _twin(standing: Standing, placed: Sequence[Standing]) -> str | None:

@@ -41,20 +41,20 @@ def leaderboard(
 
     opened = Store(Path(store), create=False)
     wanted = {"dataset": dataset, "task": task, "layer": layer, "head": head, "protocol": protocol}
-    chosen = entries.choose(opened, wanted)
+    chosen = entries.records(opened, wanted)
     if not chosen:
         given = ", ".join(f"{name} {value}" for name, value in wanted.items() if value is not None)
         raise BenchError(
             f"{opened.root} has no finished run{f' with {given}' if given else ''}; `bench run` makes them"
         )
-    current = chosen if all_ else entries.newest(opened, chosen)
+    current = chosen if all_ else entries.newest(chosen)
     if len(current) < len(chosen):
         ui.err().print(f"Older runs left out: {len(chosen) - len(current)}; --all shows them.", markup=False)
     chosen = current
     with ui.progress(quiet=out is None and format_ != "terminal") as tick:
         loaded = []
-        for done, identifier in enumerate(chosen, start=1):
-            loaded.append(entries.load_entry(opened, identifier))
+        for done, record in enumerate(chosen, start=1):
+            loaded.append(entries.load_entry(opened, record))
             tick("reading runs", done, len(chosen))
     ranked = Leaderboard(loaded)
     show(ranked, "json" if json_ else format_, out)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import entries, runs
+from bench import entries
 from bench import problem as problems
 from bench.errors import BenchError
 from bench.report import facts, images, values
@@ -71,17 +71,17 @@ def collect(store: Store, request: Request, tick: Tick) -> tuple[Leaderboard, Ma
     from leaderboard.report import Material
 
     annotation = _annotation(request)
-    chosen = entries.choose(store, request.wanted)
+    chosen = entries.records(store, request.wanted)
     if not chosen:
         given = ", ".join(f"{name} {value}" for name, value in request.wanted.items() if value is not None)
         raise BenchError(
             f"{store.root} has no finished run{f' with {given}' if given else ''}; `bench run` makes them"
         )
-    current = chosen if request.older else entries.newest(store, chosen)
-    records = _in_order(store, current)
+    current = chosen if request.older else entries.newest(chosen)
+    records = _in_order(current)
     loaded = []
     for done, record in enumerate(records, start=1):
-        loaded.append(entries.load_entry(store, record["run"]))
+        loaded.append(entries.load_entry(store, record))
         tick("reading runs", done, len(records))
     ranked = Leaderboard(loaded, tick=tick)
     by_run = {record["run"]: record for record in records}
@@ -132,12 +132,9 @@ def _board(
     )
 
 
-def _in_order(store: Store, identifiers: Sequence[str]) -> list[dict[str, Any]]:
+def _in_order(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return records by the time their problem was first recorded, then by that of the run."""
-    timed = []
-    for identifier in identifiers:
-        record = runs.load_record(store, identifier)
-        timed.append((str(store.manifest(f"runs/run={identifier}")["provenance"]["time"]), record))
+    timed = [(str(record["spent"]["time"]), record) for record in records]
     first: dict[str, str] = {}
     for time, record in timed:
         first[record["problem"]] = min(time, first.get(record["problem"], time))

@@ -144,8 +144,10 @@ class Store:
             raise StoreError(msg)
         return self.root / folder
 
-    def read_bytes(self, folder: str, name: str) -> bytes:
+    def read_bytes(self, folder: str, name: str, manifest: Mapping[str, Any] | None = None) -> bytes:
         """Return the content of a small file of a committed folder, checked against its manifest.
+
+        ``manifest`` spares reading it again.
 
         Raises
         ------
@@ -153,7 +155,7 @@ class Store:
             When the folder is not committed, or the file is absent, unreadable or not what was committed.
         """
         path = self.path(folder) / name
-        entry = self.manifest(folder)["files"].get(name)
+        entry = (manifest or self.manifest(folder))["files"].get(name)
         with disk(path, "read"):
             content = path.read_bytes()
         if entry is None or hashlib.sha256(content).hexdigest() != entry["sha256"]:
