@@ -324,7 +324,7 @@ def _toml(settings: Settings) -> str:
             f"key = {json.dumps(list(key))}",
             'join = "aggregate"',
             f'dose_rule = "{"each" if len(key) == 2 else "top"}"',
-            "score_by = []",
+            f"score_by = {json.dumps([c for c in key if c == 'Metadata_Concentration'])}",
             "fit_by = []",
             f'prepared = "{prepared}"',
         ]
