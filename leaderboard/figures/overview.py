@@ -57,14 +57,14 @@ def intervals(board: Board) -> Figure | Absent:
         ],
     )
     nothing = (
-        alt.Chart(pd.DataFrame({"floor": [floor_value(board)]}))
+        alt.Chart(pd.DataFrame({"floor": [floor_value(board)]}).dropna())
         .mark_rule(strokeDash=[4, 3], color="#888888")
         .encode(x="floor:Q")
     )
     level = 100 * (1 - board.rules.level)
     caption = (
         f"Points: mean {board.metric} over readouts; lines: {level:g} % interval of the procedure's expected "
-        f"value. Dashed: {'the training mean' if board.metric == 'skill' else 'chance'}. Overlapping "
+        f"value. Dashed: what the floor scores. Overlapping "
         "intervals do not decide a pair: see the comparison matrix."
     )
     whole = (nothing + spans + points).properties(width="container", height=by_rows(order))

@@ -55,9 +55,9 @@ def measured_against_predicted(board: Board, predictions: pd.DataFrame | None) -
                 alt.Tooltip("predicted:Q", format=".3f"),
             ],
         )
-        .properties(width=170, height=150)
+        .properties(width=240, height=170)
         .facet(
-            alt.Facet("readout:N", sort=shown, title=None, header=alt.Header(labelLimit=170)), columns=COLUMNS
+            alt.Facet("readout:N", sort=shown, title=None, header=alt.Header(labelLimit=240)), columns=COLUMNS
         )
         .resolve_scale(x="independent", y="independent")
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from leaderboard.board import Board
+    from leaderboard.schema import Entry
     from leaderboard.tables.frames import Table
 
 GRID = 80
@@ -38,9 +39,14 @@ def violins(boards: Sequence[Board]) -> Figure | Absent:
                 continue
             values = board.readouts.loc[board.readouts["run"] == entry.run, "skill"].to_numpy(np.float64)
             parts.append(_violin(names[entry.run], entry.layer, values))
+            parts += [
+                _violin(names[entry.run], f"{entry.layer}, {stratum.replace('Metadata_', '')}", scores)
+                for stratum, scores in scores_by_stratum(entry, board.metric).items()
+            ]
     data = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     if data.empty:
         return Absent(title, "no run has two readouts with different scores")
+    data["floor"] = floor_value(first)
     order = list(dict.fromkeys(data["entrant"]))
     width = int(max(44, min(120, 400 / len(order))))
     base = (
@@ -52,7 +58,7 @@ def violins(boards: Sequence[Board]) -> Figure | Absent:
             x2="right:Q",
         )
     )
-    zero = alt.Chart().mark_rule(strokeDash=[4, 3], color="#888888").encode(y=alt.datum(floor_value(first)))
+    zero = alt.Chart().mark_rule(strokeDash=[4, 3], color="#888888").encode(y="floor:Q")
     middle = alt.Chart().mark_rule(strokeWidth=2).encode(y="median:Q")
     header = alt.Header(title=None, labelLimit=width, labelAngle=-25, labelAlign="left", labelAnchor="start")
     chart = (
@@ -70,6 +76,16 @@ def violins(boards: Sequence[Board]) -> Figure | Absent:
         "drawn."
     )
     return Figure("violins", title, caption, chart, data)
+
+
+def scores_by_stratum(entry: Entry, metric: str) -> dict[str, NDArray[np.float64]]:
+    """Scores over readouts within each stratum of ``score_by``; empty without strata."""
+    column = {"skill": "r2", "ROC AUC": "roc_auc"}.get(metric, "score")
+    scores = entry.scores
+    if column not in scores or "stratum" not in scores:
+        return {}
+    own = scores[scores["stratum"] != "all"]
+    return {str(s): v[column].to_numpy(np.float64) for s, v in own.groupby("stratum", sort=False)}
 
 
 def _violin(name: str, layer: str, values: NDArray[np.float64]) -> pd.DataFrame:

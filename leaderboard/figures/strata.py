@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.figures.base import Figure, named_axis, scale_of, shape_of
+from leaderboard.figures.readouts import scores_by_stratum
 from leaderboard.tables.naming import Absent, labels, metric_title
 
 if TYPE_CHECKING:
@@ -21,15 +22,13 @@ NUMBER = re.compile(r"=\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)$")
 def by_stratum(board: Board) -> Figure | Absent:
     """Mean score of every run in the strata that the scores hold (``score_by`` of the layer)."""
     names = labels(board)
-    estimand = "r2" if board.metric == "skill" else "roc_auc"
     parts = []
     for entry in board.entries:
-        scores = entry.scores
-        if entry.role in ("floor", "permuted") or estimand not in scores or "stratum" not in scores:
+        if entry.role in ("floor", "permuted"):
             continue
-        own = scores[scores["stratum"] != "all"]
-        means = own.groupby("stratum", sort=False)[estimand].mean()
-        parts += [(names[entry.run], str(stratum), float(v)) for stratum, v in means.items()]
+        for stratum, scores in scores_by_stratum(entry, board.metric).items():
+            known = scores[np.isfinite(scores)]
+            parts.append((names[entry.run], stratum, known.mean() if len(known) else np.nan))
     title = "Skill by condition or dose"
     data = pd.DataFrame(parts, columns=["entrant", "stratum", "score"]).dropna()
     if data.empty:

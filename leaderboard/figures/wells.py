@@ -70,8 +70,8 @@ def plates(values: pd.DataFrame, name: str, title: str, value_title: str, captio
             ),
             tooltip=["plate:N", "row:N", "column:O", alt.Tooltip("value:Q", format=".3g")],
         )
-        .properties(width=290, height=190)
-        .facet(alt.Facet("plate:N", title=None, sort=shown, header=alt.Header(labelLimit=280)), columns=2)
+        .properties(width=400, height=250)
+        .facet(alt.Facet("plate:N", title=None, sort=shown, header=alt.Header(labelLimit=380)), columns=2)
     )
     if len(names) > len(shown):
         caption += f" The first {len(shown)} of {len(names)} plates."
@@ -130,7 +130,7 @@ def maps(
             shape=alt.Shape("shown:N", legend=legend, scale=shape_of(levels)),
             tooltip=[alt.Tooltip(f"{field}:N") for field in fields],
         )
-        .properties(width=270, height=250)
+        .properties(width=360, height=320)
         .add_params(chosen)
         .facet(alt.Facet("stage:N", sort=list(stages), title=None), columns=2)
         .resolve_scale(x="independent", y="independent")

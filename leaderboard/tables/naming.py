@@ -33,6 +33,9 @@ def metric_title(board: Board, what: str = "mean") -> str:
     return f"{what} {unit}".strip()
 
 
-def floor_value(board: Board) -> float:
-    """Value of the metric that shows nothing."""
-    return 0.0 if board.metric == "skill" else 0.5
+def floor_value(board: Board) -> float | None:
+    """Score that shows nothing: the floor's on this board, else that of the metric; None where unknown."""
+    own = board.rows.loc[board.rows["role"] == "floor", "skill"].dropna()
+    if len(own):
+        return float(own.iloc[0])
+    return {"skill": 0.0, "ROC AUC": 0.5}.get(board.metric)

@@ -236,11 +236,13 @@ function unpack(number) {
       const own = {};
       for (const column of ["skill", "q", "q_controls"]) {
         const codes = new DataView(buffer, at, 2 * size);
-        const outside = board.outside[`${i}/${column}`] ?? {};
-        own[column] = Float64Array.from({ length: size }, (_, g) => {
+        const values = new Float64Array(size);
+        for (let g = 0; g < size; g += 1) {
           const code = codes.getInt16(2 * g, true);
-          return code === -32768 ? outside[g] ?? NaN : code / 10000;
-        });
+          values[g] = code === -32768 ? NaN : code / 10000;
+        }
+        for (const [g, value] of Object.entries(board.outside[`${i}/${column}`] ?? {})) values[g] = value;
+        own[column] = values;
         at += 2 * size;
       }
       own.flags = new Uint8Array(buffer, at, size);

@@ -156,6 +156,26 @@ def test_strata_with_doses_stand_on_an_axis_of_numbers(board):
     assert isinstance(by_stratum(board), Absent)
 
 
+def test_violins_have_a_row_per_condition_where_the_scores_have_strata(board):
+    rng = np.random.default_rng(0)
+    scores = pd.DataFrame(
+        {"readout": list("abcd") * 2, "stratum": ["M1"] * 4 + ["M2"] * 4, "r2": rng.random(8)}
+    )
+    changed = replace(board, entries=tuple(replace(e, scores=scores) for e in board.entries))
+    assert set(violins([changed]).data["layer"]) == {"transcripts", "transcripts, M1", "transcripts, M2"}
+
+
+def test_the_dashed_line_is_what_the_floor_scores(board):
+    from leaderboard.tables.naming import floor_value
+
+    assert floor_value(board) == 0.0
+    without = board.rows[board.rows["role"] != "floor"]
+    assert floor_value(replace(board, rows=without)) == 0.0
+    other = replace(board, rows=without, entries=tuple(replace(e, metric="mAP") for e in board.entries))
+    assert floor_value(other) is None
+    assert intervals(other).data["skill"].notna().all()
+
+
 def test_a_board_whose_only_run_has_no_score_gives_reasons_and_no_empty_figure(make_entry, make_folds):
     folds = make_folds(2, 2, 6)
     e = np.full((2, 6, 3), np.nan)
