@@ -46,6 +46,7 @@ def notes(
         *_effective(placed, rows, rules),
         *_unmeasured(placed),
         *_controls(placed, pairs, label),
+        *_gaps(placed),
         *_unranked(rows),
         *_readouts(placed, rows, rules),
         *_levels(placed),
@@ -188,6 +189,16 @@ def _ceiling(placed: Sequence[Standing]) -> list[str]:
     if not stated or any(np.isfinite(noise_ceiling(s.entry)).any() for s in stated):
         return []
     return ["No noise ceiling: too few perturbations have replicate measurements of their readouts."]
+
+
+def _gaps(placed: Sequence[Standing]) -> list[str]:
+    """Name the perturbations that the board leaves out because an entrant lacks units of them."""
+    names = sorted({name for s in placed for name in s.gaps})
+    if not names:
+        return []
+    who = ", ".join(dict.fromkeys(s.entry.label for s in placed if s.gaps))
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [f"Left out of all scores, because {who} could not be run on all of their units: {shown}."]
 
 
 def _levels(placed: Sequence[Standing]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from leaderboard.comparison import aligned
 from leaderboard.folded import shared_folds, summands_of_folds
+from leaderboard.gaps import leave_out
 from leaderboard.schema import BoardError, Entry
 from leaderboard.summands import Summands, summands
 
@@ -37,6 +38,8 @@ class Standing:
     comparable
         Whether D1 is run against the others: every ranked entrant, and controls, floor and ceiling whose
         cells and floor fit.
+    gaps
+        Perturbations of which a ranked entrant lacks units; no run of the board is scored on them.
     """
 
     entry: Entry
@@ -44,6 +47,7 @@ class Standing:
     unranked: str
     cells: bytes
     comparable: bool
+    gaps: tuple[str, ...] = ()
 
 
 def check(entry: Entry) -> None:
@@ -87,11 +91,12 @@ def standings(entries: Sequence[Entry], panel: tuple[str, ...]) -> list[Standing
     """Place every run on the board's panel and say who is not ranked, and why.
 
     A mean over other readouts or other cells is another quantity: a run that lacks readouts of the panel, or
-    predictions for values under test, is shown with its reason and not ranked.
+    predictions for values under test, is shown with its reason and not ranked. Where an entrant lacks a few
+    units only, no run is scored on their perturbations (:mod:`leaderboard.gaps`), and it is ranked.
     """
-    cut = [_restrict(entry, panel) for entry in entries]
-    observed = _observed(cut, panel)
-    placed = [_place(entry, panel, observed) for entry in cut]
+    kept = leave_out([_restrict(entry, panel) for entry in entries])
+    observed = _observed(kept.entries, panel)
+    placed = [_place(entry, panel, observed, kept.tolerated.get(entry.run)) for entry in kept.entries]
     reference = next((standing for standing in placed if not standing.unranked), None)
     return [_against_reference(standing, reference) for standing in placed]
 
@@ -146,7 +151,9 @@ def _tested(entry: Entry) -> NDArray[np.bool_]:
     return np.isfinite(entry.e0) & (entry.folds >= 0)[:, :, None]
 
 
-def _place(entry: Entry, panel: tuple[str, ...], observed: NDArray[np.bool_]) -> Standing:
+def _place(
+    entry: Entry, panel: tuple[str, ...], observed: NDArray[np.bool_], gaps: tuple[str, ...] | None
+) -> Standing:
     lacking = len(set(panel) - set(entry.readouts))
     seen = _tested(entry)
     expected = observed[: len(seen)] if seen.shape[1:] == observed.shape[1:] else seen
@@ -164,12 +171,14 @@ def _place(entry: Entry, panel: tuple[str, ...], observed: NDArray[np.bool_]) ->
         reason = f"it lacks {lacking} of the board's {len(panel)} readouts"
     elif entry.role != "entrant":
         reason = entry.role
-    elif entry.coverage < 1:
+    elif entry.coverage < 1 and gaps is None:
         reason = f"it was partly run ({100 * entry.coverage:.3g} % of the units)"
     elif missing:
         reason = f"it has no finite prediction for values of {missing} of {len(panel)} readouts"
     comparable = not reason or reason in ("control", "floor", "ceiling")
-    return Standing(entry, values, reason, _fingerprint(entry, seen), comparable)
+    return Standing(
+        entry, values, reason, _fingerprint(entry, seen), comparable, (gaps or ()) if not reason else ()
+    )
 
 
 def _fingerprint(entry: Entry, seen: NDArray[np.bool_]) -> bytes:

@@ -446,3 +446,57 @@ def test_skill_is_shown_as_a_share_of_the_noise_ceiling_over_readouts_that_have_
     assert none.rows["share_of_ceiling"].isna().all()
     assert any(note.startswith("No noise ceiling") for note in none.notes)
     assert only(small_screen).rows["noise_ceiling"].isna().all()
+
+
+def without_a_well(entry, perturbations, **changes):
+    """The run as it is scored when a well of each of these perturbations has no prediction."""
+    e, e0 = entry.e.copy(), entry.e0.copy()
+    e[:, perturbations] *= 0.3
+    e0[:, perturbations] *= 1.4  # the floor of the wells that are left
+    return replace(entry, e=e, e0=e0, **{"coverage": 1 - len(perturbations) / 480} | changes)
+
+
+def test_entrants_that_lack_a_well_are_ranked_over_the_perturbations_that_all_have(small_screen):
+    others = [e for e in small_screen if e.name not in ("mae", "stains")]
+    mae = without_a_well(by_name(small_screen, "mae"), [3, 40])
+    lost = np.array(by_name(small_screen, "stains").e)
+    lost[:, 7] = np.nan  # its only well
+    stains = replace(by_name(small_screen, "stains"), e=lost, coverage=0.99)
+    board = only([*others, mae, stains])
+    rest = [i for i in range(120) if i not in (3, 7, 40)]
+    a, b = (
+        summands(e.e[:, rest], e.e0[:, rest], e.folds[:, rest])
+        for e in (by_name(small_screen, "vits-imagenet"), mae)
+    )
+    assert row(board, "vits-imagenet")["skill"] == pytest.approx(a.skill)
+    assert row(board, "mae[")["skill"] == pytest.approx(b.skill)
+    pair = board.pairs[board.pairs["a"].isin([mae.run]) | board.pairs["b"].isin([mae.run])]
+    pair = pair[(pair["a"] == "run-vits-imagenet") | (pair["b"] == "run-vits-imagenet")].iloc[0]
+    expected = decide(a, b, margin=0.01)
+    assert abs(pair["difference"]) == pytest.approx(abs(expected.difference))
+    assert pair["p"] == pytest.approx(expected.p)
+    assert board.rows.set_index("name").loc[["mae", "stains"], "rank"].notna().all()
+    assert (board.rows["perturbations"] == 117).all()
+    (note,) = [n for n in board.notes if n.startswith("Left out of all scores")]
+    assert note.endswith(": cpd003, cpd007, cpd040.")
+    assert "stains" in note
+
+
+def test_the_best_run_without_the_hardest_perturbations_gains_nothing(small_screen):
+    twin = by_name(small_screen, "stains")
+    hardest = np.argsort(-twin.e.mean(axis=(0, 2)))[:5]
+    e = twin.e.copy()
+    e[:, hardest] = np.nan
+    picky = replace(twin, run="picky", label="picky", name="picky", e=e, coverage=0.96)
+    board = only([*small_screen, picky])
+    assert row(board, "picky")["skill"] == row(board, "stains")["skill"]
+    assert row(board, "picky")["ties"] == row(board, "stains")["ties"]
+
+
+def test_too_many_gaps_or_no_run_that_has_all_leave_an_entrant_unranked(small_screen):
+    wide = without_a_well(by_name(small_screen, "mae"), list(range(8)), coverage=0.97)
+    board = only([*[e for e in small_screen if e.name != "mae"], wide])
+    assert row(board, "mae[")["unranked"].startswith("it was partly run")
+    assert (board.rows.loc[board.rows["name"] != "mae", "perturbations"] == 120).all()
+    alone = only([without_a_well(by_name(small_screen, "mae"), [3])])
+    assert alone.rows["rank"].isna().all()
