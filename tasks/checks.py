@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from tasks.base import TaskData
 
 
+def check_wells(data: TaskData) -> None:
+    """Raise :class:`TaskError` with what is wrong with wells that carry no readout."""
+    if data.control.all():
+        raise TaskError(
+            f"{len(data.groups)} wells are all negative controls: there is no perturbation to test"
+        )
+    _named(data, "the wells", "well")
+
+
 def check(data: TaskData) -> None:
     """Raise :class:`TaskError` with the first thing that is wrong with the data.
 
@@ -37,12 +46,7 @@ def check(data: TaskData) -> None:
     if len(set(data.readouts)) < T:
         twice = next(r for i, r in enumerate(data.readouts) if r in data.readouts[:i])
         raise TaskError(f"{where}: readout {twice!r} stands twice; give readouts unique names")
-    nameless = np.flatnonzero(np.isin(data.groups, ("", "nan", "None", "<NA>")) & ~data.control)
-    if nameless.size:
-        raise TaskError(
-            f"{where}: unit row {nameless[0]} has no perturbation ({nameless.size} such units); "
-            "name it or drop the row"
-        )
+    _named(data, where, "unit")
     if data.control.all():
         raise TaskError(f"{where} has negative controls only: there is no perturbation to test")
     infinite = np.argwhere(np.isinf(data.Y))
@@ -54,3 +58,12 @@ def check(data: TaskData) -> None:
         )
     strata(data.units, data.fit_by, "fit_by")
     strata(data.units, data.score_by, "score_by")
+
+
+def _named(data: TaskData, where: str, what: str) -> None:
+    nameless = np.flatnonzero(np.isin(data.groups, ("", "nan", "None", "<NA>")) & ~data.control)
+    if nameless.size:
+        raise TaskError(
+            f"{where}: {what} row {nameless[0]} has no perturbation ({nameless.size} such {what}s); "
+            "name it or drop the row"
+        )

@@ -40,7 +40,7 @@ import pandas as pd
 
 from tasks import neighbours
 from tasks.base import Scored, TaskData, TaskError
-from tasks.checks import check
+from tasks.checks import check, check_wells
 from tasks.embedding import EmbeddingTask
 from tasks.treatments import activity, treatments, with_labels
 
@@ -147,6 +147,7 @@ class Retrieval(EmbeddingTask):
         TaskError
             When a named column does not exist, its labels cannot be asked about, or nothing can be asked.
         """
+        check_wells(data)
         config = self.config
         for column in labels:
             if column not in data.wells.columns:

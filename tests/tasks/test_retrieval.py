@@ -336,3 +336,32 @@ def test_plates_without_controls_are_refused_with_what_would_work():
         scored(own, X)
     out, _ = scored(own, X, RULES.with_settings(normalisation=["fold"]))
     assert out.scores["score"].notna().all()
+
+
+def test_constant_and_duplicated_features_change_no_order_and_break_nothing():
+    data, X = wells()
+    for own in posed(data).values():
+        plain, _ = scored(own, X)
+        wide, result = scored(own, np.hstack([X, X, np.full((len(X), 2), 7.0, np.float32)]))
+        assert np.isfinite(result.prediction).all()
+        np.testing.assert_allclose(wide.scores["score"], plain.scores["score"], atol=1e-6)
+
+
+def test_wells_that_are_all_controls_or_name_no_perturbation_are_refused():
+    data, _ = wells()
+    with pytest.raises(TaskError, match="96 wells are all negative controls"):
+        QUICK.from_wells(replace(data, control=np.ones(96, bool)))
+    groups = data.groups.copy()
+    groups[[10, 20]] = "nan"
+    with pytest.raises(TaskError, match=r"well row 10 has no perturbation \(2 such wells\)"):
+        QUICK.from_wells(replace(data, groups=groups))
+
+
+def test_infinite_features_and_a_wrong_number_of_rows_are_refused():
+    data, X = wells()
+    own = posed(data)["Metadata_MOA:1-nn"]
+    with pytest.raises(TaskError, match="96 rows, one per well"):
+        scored(own, X[:-1])
+    X[3, 2] = np.inf
+    with pytest.raises(TaskError, match="feature 2 of well row 3 is infinite"):
+        scored(own, X)
