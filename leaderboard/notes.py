@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leaderboard.folded import AUC
-from leaderboard.readouts import controls_of, noise_ceiling
+from leaderboard.readouts import controls_of, noise_ceiling, twin
 from leaderboard.render.cells import number
 
 if TYPE_CHECKING:
@@ -202,11 +202,16 @@ def _gaps(placed: Sequence[Standing]) -> list[str]:
 
 
 def _levels(placed: Sequence[Standing]) -> list[str]:
-    """How many readouts of each ranked entrant reach the levels that papers count."""
+    """How many readouts of each ranked entrant, and of its permuted run, reach the levels of papers."""
     sentences = []
     for standing in (s for s in placed if not s.unranked and s.entry.metric == AUC):
         values = standing.summands.skill_by_readout[standing.summands.defined]
+        other = twin(standing, placed)
+        permuted = next((s.summands.skill_by_readout for s in placed if s.entry.run == other), None)
         reached = ", ".join(f"{int((values >= level).sum())} at least {level:g}" for level in LEVELS)
+        if permuted is not None:
+            chance = (str(int((permuted >= level).sum())) for level in LEVELS)
+            reached += f" (with permuted labels {', '.join(chance)})"
         sentences.append(
             f"{standing.entry.label}: {standing.entry.metric} of {len(values)} readouts: {reached}; point "
             "estimates, which noise spreads."

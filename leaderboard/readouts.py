@@ -145,7 +145,7 @@ def readout_tests(
             beyond[entry.run] = benjamini_hochberg(p)
         if tick is not None:
             tick("testing readouts", done, len(placed))
-    twins = {s.entry.run: twin for s in placed if (twin := _twin(s, placed))}
+    twins = {s.entry.run: other for s in placed if (other := twin(s, placed))}
     found = _hierarchical(placed, panel, floor, rules) if rules.families == "readouts" else {}
     return ReadoutTests(floor=floor, controls=beyond, permuted=twins, q=rules.q, found=found)
 
@@ -219,7 +219,7 @@ def noise_ceiling(entry: Entry) -> FloatArray:
     return np.array([stated.get(name, np.nan) for name in entry.readouts], dtype=np.float64)
 
 
-def _twin(standing: Standing, placed: Sequence[Standing]) -> str | None:
+def twin(standing: Standing, placed: Sequence[Standing]) -> str | None:
     """Run of the permuted entry that belongs to this one: same head, named by run, label or name."""
     entry = standing.entry
     if entry.role == "permuted":

@@ -32,12 +32,18 @@ def leaderboard(
     format_: Annotated[Format, typer.Option("--format", help="How to print.")] = "terminal",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File instead of standard output.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Older runs of the same name and head too.")] = False,
+    families: Annotated[
+        Literal["entrants", "readouts"],
+        typer.Option(
+            "--families", help="What readouts are tested over: each entrant alone, or hierarchically."
+        ),
+    ] = "entrants",
     json_: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
     """Print the boards of the runs in a store."""
     from bench import entries
     from bench.store import Store
-    from leaderboard import Leaderboard
+    from leaderboard import Leaderboard, Rules
 
     opened = Store(Path(store), create=False)
     wanted = {"dataset": dataset, "task": task, "layer": layer, "head": head, "protocol": protocol}
@@ -56,7 +62,7 @@ def leaderboard(
         for done, record in enumerate(chosen, start=1):
             loaded.append(entries.load_entry(opened, record))
             tick("reading runs", done, len(chosen))
-    ranked = Leaderboard(loaded)
+    ranked = Leaderboard(loaded, Rules(families=families))
     show(ranked, "json" if json_ else format_, out)
 
 

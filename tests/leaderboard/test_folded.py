@@ -108,6 +108,12 @@ def test_readouts_at_the_levels_of_papers_are_counted():
     values = values_of(0.7, 1).astype(float).mean(axis=(0, 1))
     for level in (0.6, 0.7, 0.8, 0.9):
         assert f"{(values >= level).sum()} at least {level:g}" in note
+    permuted = values_of(0.62, 9).astype(float).mean(axis=(0, 1))
+    twin = auc_entry("good, permuted", values_of(0.62, 9), role="permuted", permutes="good")
+    entries = [*board().entries, twin]
+    told = next(n for n in Leaderboard(entries).boards[0].notes if n.startswith("good: "))
+    counts = ", ".join(str((permuted >= level).sum()) for level in (0.6, 0.7, 0.8, 0.9))
+    assert f"(with permuted labels {counts})" in told
 
 
 def test_a_measured_board_decides():
