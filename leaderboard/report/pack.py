@@ -2,7 +2,8 @@
 
 Numbers per run and readout are int16 in steps of 1e-4 (NaN is -32768); the few that do not fit, beyond
 ±3.2767, stand exactly in a list of their own. Runs follow one another, each with ``skill``, ``q``,
-``q_controls`` and a byte of flags (1 predictable, 2 beyond controls), zlib-compressed and in base64.
+``q_controls`` and a byte of flags (1 predictable, 2 beyond controls); the noise ceiling of the readouts comes
+last. All of it is zlib-compressed and in base64.
 """
 
 from __future__ import annotations
@@ -58,8 +59,19 @@ def readouts(board: Board, names: Mapping[str, str], order: Sequence[str]) -> di
         flags = _true(own["predictable"]) + 2 * _true(own["beyond_controls"])
         chunks.append(flags.astype(np.uint8).tobytes())
         runs.append({"run": entry.run, "label": names[entry.run], "role": entry.role, "head": entry.head})
+    ceiling, _ = quantise(_ceiling(board, order))
+    chunks.append(ceiling.astype("<i2").tobytes())
     block = base64.b64encode(zlib.compress(b"".join(chunks), 6)).decode()
     return {"runs": runs, "block": block, "outside": beyond}
+
+
+def _ceiling(board: Board, order: Sequence[str]) -> NDArray[np.float64]:
+    """(T,) noise ceiling of the readouts, from the first run that has one; NaN where none has."""
+    known = board.readouts[["readout", "noise_ceiling"]].dropna().drop_duplicates("readout")
+    found: NDArray[np.float64] = (
+        known.set_index("readout")["noise_ceiling"].reindex(list(order)).to_numpy(np.float64)
+    )
+    return found
 
 
 def columnar(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

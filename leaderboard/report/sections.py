@@ -33,6 +33,7 @@ SORTED_BY = {
     "Predicts": "predictable",
     "Beyond": "beyond_controls",
     "Median": "median_skill",
+    "Of": "share_of_ceiling",
     "Coverage": "coverage",
     "Time": "seconds",
     "Memory": "peak_memory_mb",

@@ -226,29 +226,36 @@ async function inflate(text) {
   return new Response(stream).arrayBuffer();
 }
 const unpacked = new Map();
+// Runs of a board; the last element holds what belongs to the readouts alone.
 function unpack(number) {
   if (!unpacked.has(number)) unpacked.set(number, (async () => {
     const board = documentData.boards[number];
     const size = documentData.panels[board.panel].length;
     const buffer = await inflate(board.block);
     let at = 0;
-    return board.runs.map((run, i) => {
+    const numbers = () => {
+      const codes = new DataView(buffer, at, 2 * size);
+      const values = new Float64Array(size);
+      for (let g = 0; g < size; g += 1) {
+        const code = codes.getInt16(2 * g, true);
+        values[g] = code === -32768 ? NaN : code / 10000;
+      }
+      at += 2 * size;
+      return values;
+    };
+    const runs = board.runs.map((run, i) => {
       const own = {};
       for (const column of ["skill", "q", "q_controls"]) {
-        const codes = new DataView(buffer, at, 2 * size);
-        const values = new Float64Array(size);
-        for (let g = 0; g < size; g += 1) {
-          const code = codes.getInt16(2 * g, true);
-          values[g] = code === -32768 ? NaN : code / 10000;
-        }
+        const values = numbers();
         for (const [g, value] of Object.entries(board.outside[`${i}/${column}`] ?? {})) values[g] = value;
         own[column] = values;
-        at += 2 * size;
       }
       own.flags = new Uint8Array(buffer, at, size);
       at += size;
       return own;
     });
+    const ceiling = numbers();
+    return { runs, ceiling: ceiling.some(Number.isFinite) ? ceiling : null };
   })());
   return unpacked.get(number);
 }
@@ -287,7 +294,7 @@ const COLUMNS = {
   rival: { text: "Rival", value: (g, a, b) => (b ? b.skill[g] : NaN), show: three },
   difference: { text: "Difference", value: (g, a, b) => (b ? a.skill[g] - b.skill[g] : NaN), show: three },
 };
-const chosen = () => [state.data[Number(ui.run.value)], state.data[Number(ui.rival.value)] ?? null];
+const chosen = () => [state.data.runs[Number(ui.run.value)], state.data.runs[Number(ui.rival.value)] ?? null];
 
 async function load() {
   state.board = Number(ui.board.value);
@@ -402,7 +409,7 @@ all("[data-kind]", ui.scatter).forEach((button) => button.addEventListener("clic
 async function openReadout(g, from) {
   const board = boardOf();
   const name = namesOf()[g];
-  const data = state.data;
+  const data = state.data.runs;
   const panel = find("#readout");
   const close = make("button", { type: "button", onclick: () => { panel.hidden = true; if (from.isConnected) from.focus(); } }, "Close");
   const place = data.map((own) => ranks(own.skill)[g]);
@@ -414,6 +421,7 @@ async function openReadout(g, from) {
       make("td", {}, COLUMNS.found.show(data[i].flags[g]))))));
   const facts = Object.entries(documentData.annotation[name] ?? {});
   const children = [make("h3", { id: "readout-title" }, name), close];
+  if (state.data.ceiling) facts.unshift(["Noise ceiling", three(state.data.ceiling[g])]);
   if (facts.length) children.push(make("dl", {}, ...facts.flatMap(([k, v]) => [make("dt", {}, k), make("dd", {}, v)])));
   children.push(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores of " + name }, table));
   const more = Object.hasOwn(board.open, name) ? board.open[name] : null;

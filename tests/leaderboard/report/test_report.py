@@ -92,7 +92,7 @@ def decoded(board, panel):
         own["flags"] = np.frombuffer(raw, np.uint8, size, at)
         at += size
         runs.append(own)
-    assert at == len(raw)
+    assert len(raw) == at + 2 * size
     return runs
 
 

@@ -1,0 +1,56 @@
+"""What the report computes from stored predictions: skill within doses, against the task's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from bench.report.facts import audit
+from bench.report.values import _skill, first_repeat
+from tasks.base import FoldId, FoldResult, TaskData
+from tasks.regression import Regression
+
+
+def test_skill_within_a_dose_is_that_of_the_task():
+    rng = np.random.default_rng(0)
+    n, T = 24, 5
+    groups = np.repeat([f"p{i}" for i in range(8)], 3)
+    units = pd.DataFrame({"Metadata_Concentration": np.tile([1.0, 3.0, 9.0], 8)})
+    Y = rng.normal(size=(n, T)).astype(np.float32)
+    Y[3, 2] = np.nan
+    wells = pd.DataFrame({"Metadata_Plate": "p", "Metadata_Well": [f"A{i:02d}" for i in range(n)]})
+    nobody = np.zeros(n, bool)
+    data = TaskData(
+        wells, units, sparse.eye(n, format="csr"), Y, tuple("abcde"), groups.astype(np.str_), nobody, nobody,
+        score_by=("Metadata_Concentration",),
+    )  # fmt: skip
+    fold = np.repeat(np.arange(8) % 2, 3)
+    results = [
+        FoldResult(FoldId(0, k), np.flatnonzero(fold == k), rng.normal(size=(12, T)).astype(np.float32),
+                   np.full((12, T), Y[fold != k].mean() if k else 0.1, np.float32))
+        for k in (0, 1)
+    ]  # fmt: skip
+    results = [FoldResult(r.id, r.rows, r.prediction, np.nan_to_num(r.floor, nan=0.1)) for r in results]
+    folds = pd.DataFrame({"repeat": 0, "fold": fold, "unit": np.arange(n), "perturbation": groups})
+    scores = Regression().score(data, folds, results).scores
+    code = np.unique(groups, return_inverse=True)[1]
+    parts = [(r.rows, r.prediction, r.floor) for r in results]
+    for dose in (1.0, 3.0, 9.0):
+        theirs = scores.loc[scores["stratum"] == f"Metadata_Concentration={dose}", "r2"].mean()
+        mine = _skill(parts, Y, code, units["Metadata_Concentration"].to_numpy() == dose)
+        assert mine == pytest.approx(theirs, rel=1e-5)
+
+
+def test_the_first_repeat_holds_every_unit_once():
+    assert first_repeat([[0, 0], [0, 1], [1, 0], [1, 1]]) == [(0, 0), (0, 1)]
+
+
+def test_findings_of_several_runs_stand_once():
+    finding = {"severity": "warning", "about": "", "code": "x", "message": "m", "figure": 0.5}
+    found = audit(
+        [{"audit": [finding]}, {"audit": [finding, {**finding, "about": "mae", "figure": float("nan")}]}]
+    )
+    assert found["about"].tolist() == ["the dataset", "mae"]
+    assert found["figure"].tolist() == ["0.5", ""]
