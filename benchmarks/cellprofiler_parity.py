@@ -100,7 +100,7 @@ def family(name: str) -> str:
     """Return the row of the table that a column belongs to."""
     where, group, measure_name = name.split("_")[:3]
     if where == "Image":
-        return "image: counts, intensity"
+        return f"Image {group}"
     if group == "AreaShape":
         moments = ("Moment", "InertiaTensor")
         if any(word in measure_name for word in moments):

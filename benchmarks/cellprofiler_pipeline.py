@@ -199,7 +199,7 @@ def _texture(images: str, objects: str, scales: Sequence[int]) -> Settings:
         ("Select objects to measure", objects),
         ("Enter how many gray levels to measure the texture at", 256),
         ("Hidden", len(scales)),
-        ("Measure whole images or objects?", "Objects"),
+        ("Measure whole images or objects?", "Both"),
     ]
     return chosen + [("Texture scale to measure", scale) for scale in scales]
 

@@ -23,11 +23,12 @@ Family = Literal[
     "radial-zernike",
     "texture",
     "image",
+    "image-texture",
+    "image-granularity",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
-JUMP_FAMILIES: tuple[Family, ...] = tuple(
-    f for f in FAMILIES if f not in ("advanced-shape", "slope", "costes", "radial-zernike")
-)
+OPTIONAL = ("advanced-shape", "slope", "costes", "radial-zernike", "image-texture", "image-granularity")
+JUMP_FAMILIES: tuple[Family, ...] = tuple(f for f in FAMILIES if f not in OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class CellProfilerConfig:
     families
         Groups of measurements. JUMP has no Costes, no advanced shapes (moments) and no intensity Zernikes;
         CellProfiler gives the slope for images only. ``location`` is measured for nuclei only, as JUMP
-        exports it.
+        exports it. Texture and granularity of the whole image, which JUMP has, are not in the default.
     cytoplasm
         ``shrunken-nuclei``: cells without the nuclei's interiors, so that the nuclei's outlines belong to the
         cytoplasm too (JUMP); ``whole-nuclei``: cells without nuclei.

@@ -211,6 +211,19 @@ def measure_granularity(
 ) -> list[NDArray[np.float64]]:
     """Measure the granular spectrum of all compartments of a field.
 
+    Arguments and result are those of :func:`measure_field_granularity`, whose second part is left out.
+    """
+    if not any(len(objects) for objects in compartments):
+        length = (config or GranularityConfig()).length
+        return [np.full((len(objects), len(pixels), length), np.nan) for objects in compartments]
+    return measure_field_granularity(compartments, pixels, config)[0]
+
+
+def measure_field_granularity(
+    compartments: Sequence[Objects], pixels: NDArray[np.float64], config: GranularityConfig | None = None
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Measure the granular spectrum of all compartments of a field, and of the whole image.
+
     Parameters
     ----------
     compartments
@@ -222,15 +235,17 @@ def measure_granularity(
 
     Returns
     -------
-    For each compartment (n, C, length) float64, in percent of the object's mean; NaN throughout when
-    subsampling leaves fewer than 2 rows or columns.
+    For each compartment (n, C, length) float64, in percent of the object's mean; for the image (C, length), in
+    percent of its mean without the background. NaN throughout when subsampling leaves fewer than 2 rows or
+    columns.
     """
     config = config or GranularityConfig()
     channels, height, width = pixels.shape
     out = [np.full((len(objects), channels, config.length), np.nan) for objects in compartments]
     low = [int(height * config.subsample), int(width * config.subsample)]
-    if min(low) < 2 or not any(len(objects) for objects in compartments):
-        return out
+    whole = np.full((channels, config.length), np.nan)
+    if min(low) < 2:
+        return out, whole
     row_at = np.arange(height) * ((low[0] - 1) / (height - 1))
     col_at = np.arange(width) * ((low[1] - 1) / (width - 1))
     weights = [
@@ -250,11 +265,16 @@ def measure_granularity(
         level = lifted.ravel()[order[: np.count_nonzero(lifted)]]
         scratch, rebuilt = np.empty(level.size), np.zeros(order.size)
         eroded = lifted
+        left = lifted.mean()
+        all_of_it = max(left, np.finfo(float).eps)
         for n in range(config.length):
             eroded = _erode(eroded)
             reconstruct(eroded.ravel(), level, order, parent, scratch, rebuilt)
+            remains = rebuilt.mean()
+            whole[c, n] = (left - remains) * 100 / all_of_it
+            left = remains
             for j, objects in enumerate(compartments):
                 mean = _weighted_sums(*weights[j], rebuilt) / objects.area
                 out[j][:, c, n] = (means[j] - mean) * 100 / initial[j]
                 means[j] = mean
-    return out
+    return out, whole

@@ -12,9 +12,10 @@ from featurizers.cellprofiler.colocalization import Colocalization, measure_colo
 from featurizers.cellprofiler.config import neighbor_setting
 from featurizers.cellprofiler.costes import image_thresholds, measure_costes, object_thresholds
 from featurizers.cellprofiler.distance import squared_distances
-from featurizers.cellprofiler.granularity import GranularityConfig, measure_granularity
+from featurizers.cellprofiler.granularity import GranularityConfig, measure_field_granularity
 from featurizers.cellprofiler.hull import convex_hulls, enclosing_circles
 from featurizers.cellprofiler.image import measure_image
+from featurizers.cellprofiler.image_texture import measure_image_texture
 from featurizers.cellprofiler.intensities import measure_intensity
 from featurizers.cellprofiler.names import DEFINED_ADVANCED, families_of, neighbors_of
 from featurizers.cellprofiler.neighbors import measure_neighbors
@@ -177,14 +178,15 @@ def measure(
     """
     objects = [find_objects(masks[name]) for name in config.compartments]
     spectra: list[NDArray[np.float64]] = []
-    if "granularity" in config.families:
+    spectrum_of_image = np.zeros((len(pixels), 0))
+    if {"granularity", "image-granularity"} & set(config.families):
         settings = GranularityConfig(
             config.granularity_subsample,
             config.granularity_background_subsample,
             config.granularity_radius,
             config.granularity_length,
         )
-        spectra = measure_granularity(objects, pixels, settings)
+        spectra, spectrum_of_image = measure_field_granularity(objects, pixels, settings)
     thresholds = None
     if "costes" in config.families and config.colocalization == "field":
         pairs = list(combinations(range(len(pixels)), 2))
@@ -202,7 +204,12 @@ def measure(
             block = np.full((len(ids), values.shape[1]), np.nan)
             block[known] = values[row[known]]
             blocks.append(block)
+    whole: list[NDArray[np.float64]] = []
     if "image" in config.families:
-        whole = np.concatenate([[len(found) for found in objects], measure_image(pixels).ravel()])
-        blocks.append(np.broadcast_to(whole, (len(ids), whole.size)))
+        whole += [np.array([len(found) for found in objects], np.float64), measure_image(pixels)]
+    if "image-texture" in config.families:
+        whole.append(measure_image_texture(pixels, config.texture_scales, config.texture_levels))
+    if "image-granularity" in config.families:
+        whole.append(spectrum_of_image)
+    blocks += [np.broadcast_to(part.ravel(), (len(ids), part.size)) for part in whole]
     return np.concatenate(blocks, axis=1)

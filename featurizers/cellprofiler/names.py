@@ -35,13 +35,17 @@ DEFINED_ADVANCED = tuple(
 """The moments that exist for some object."""
 
 
+IMAGE_FAMILIES: tuple[Family, ...] = ("image", "image-texture", "image-granularity")
+"""Those of the whole image, the same on all rows of a field; last among the columns, in this order."""
+
+
 def families_of(compartment: Compartment, config: CellProfilerConfig) -> tuple[Family, ...]:
     """Return the families that are measured for one compartment, in column order."""
     return tuple(
         family
         for family in FAMILIES
         if family in config.families
-        and family != "image"
+        and family not in IMAGE_FAMILIES
         and (family != "location" or compartment == "nuclei")
         and (family != "neighbors" or neighbors_of(compartment, config))
     )
@@ -73,7 +77,7 @@ def family_names(
             return [f"Correlation_Slope_{a}_{b}" for a, b in unordered]
         case "costes":
             return [f"Correlation_Costes_{x}_{y}" for a, b in unordered for x, y in ((a, b), (b, a))]
-        case "granularity":
+        case "granularity" | "image-granularity":
             return [f"Granularity_{i + 1}_{c}" for c in channels for i in range(config.granularity_length)]
         case "intensity":
             return [f"Intensity_{name}_{c}" for c in channels for name in INTENSITY]
@@ -92,7 +96,7 @@ def family_names(
         case "radial-zernike":
             words = ("ZernikeMagnitude", "ZernikePhase")
             return [f"RadialDistribution_{w}_{c}_{n}_{m}" for c in channels for w in words for n, m in ORDERS]
-        case "texture":
+        case "texture" | "image-texture":
             return [
                 f"Texture_{name}_{c}_{scale}_{angle:02d}_{config.texture_levels}"
                 for c in channels
@@ -113,6 +117,9 @@ def column_names(channels: Sequence[str], config: CellProfilerConfig) -> tuple[s
         for family in families_of(compartment, config)
         for name in family_names(family, compartment, channels, config)
     ]
-    if "image" in config.families:
-        out += [f"Image_{name}" for name in family_names("image", config.compartments[0], channels, config)]
+    for family in IMAGE_FAMILIES:
+        if family in config.families:
+            out += [
+                f"Image_{name}" for name in family_names(family, config.compartments[0], channels, config)
+            ]
     return tuple(out)

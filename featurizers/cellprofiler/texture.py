@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))
 """(rows, columns) of one step: 0, 135, 90 and 45 degrees, numbered 00 to 03 in feature names."""
 
-_LEVELS = 256
+LEVELS = 256
 _EXACT_PAIRS = 4_000_000
 """N² times the largest (i + j)² + (i - j)² stays below 2⁶³ up to this many pairs."""
 
 
 @lru_cache(maxsize=1)
-def _n_log2_n() -> NDArray[np.float64]:
+def n_log2_n() -> NDArray[np.float64]:
     """Return n log2 n for n = 0 ... 65535, with 0 at n = 0."""
     n = np.arange(65536, dtype=np.float64)
     table: NDArray[np.float64] = n * np.log2(np.maximum(n, 1.0))
@@ -53,12 +53,13 @@ def _n_log2_n() -> NDArray[np.float64]:
 
 
 @kernel
-def _weight(n: int, table: NDArray[np.float64]) -> float:
+def n_log2(n: int, table: NDArray[np.float64]) -> float:
+    """Return n log2 n."""
     return float(table[n] if n < table.size else n * np.log2(n))
 
 
 @kernel
-def _reduce(
+def reduce_pairs(
     out: NDArray[np.float64],
     pairs: int,
     squares: int,
@@ -88,7 +89,7 @@ def _reduce(
         if n != 0:
             s1 += n * s
             s2 += n * s * s
-            sum_weight += _weight(n, table)
+            sum_weight += n_log2(n, table)
             bins += 1
             sums[s] = 0
     difference_weight = 0.0
@@ -100,7 +101,7 @@ def _reduce(
         if n != 0:
             d2 += n * d * d
             idm += n / (1.0 + d * d)
-            difference_weight += _weight(n, table)
+            difference_weight += n_log2(n, table)
             share = n / pairs - mean
             spread += share * share
             filled += 1
@@ -111,7 +112,7 @@ def _reduce(
     for k in range(1, ranks + 1):
         n = marginal[k]
         if n != 0:
-            marginal_weight += _weight(n, table)
+            marginal_weight += n_log2(n, table)
             occurring += 1
             marginal[k] = 0
 
@@ -175,13 +176,13 @@ def _haralick(
     position = np.empty(largest, np.int64)
     rank = np.empty(largest, np.uint8)
     visited = np.empty(largest, np.int32)
-    count = np.zeros(_LEVELS * _LEVELS, np.int32)
-    sums = np.zeros(2 * _LEVELS, np.int64)
-    differences = np.zeros(_LEVELS, np.int64)
-    marginal = np.zeros(_LEVELS, np.int64)
-    present = np.zeros(_LEVELS, np.bool_)
-    rank_of = np.zeros(_LEVELS, np.uint8)
-    level_of = np.zeros(_LEVELS, np.int64)
+    count = np.zeros(LEVELS * LEVELS, np.int32)
+    sums = np.zeros(2 * LEVELS, np.int64)
+    differences = np.zeros(LEVELS, np.int64)
+    marginal = np.zeros(LEVELS, np.int64)
+    present = np.zeros(LEVELS, np.bool_)
+    rank_of = np.zeros(LEVELS, np.uint8)
+    level_of = np.zeros(LEVELS, np.int64)
 
     for k in range(n_objects):
         first, last = start[k], start[k + 1]
@@ -191,7 +192,7 @@ def _haralick(
         for p in range(first, last):
             present[grey[p]] = True
         ranks = 0
-        for g in range(1, _LEVELS):
+        for g in range(1, LEVELS):
             if present[g]:
                 ranks += 1
                 rank_of[g] = ranks
@@ -235,7 +236,7 @@ def _haralick(
                             if c != 0:
                                 count[i * width + j] = 0
                                 squares += copies * entry * entry
-                                weight += copies * _weight(entry, table)
+                                weight += copies * n_log2(entry, table)
                                 sums[level_of[i] + level_of[j]] += c
                                 differences[level_of[j] - level_of[i]] += c
                                 marginal[i] += c
@@ -259,7 +260,7 @@ def _haralick(
                         entry = 2 * c if i == j else c
                         copies = 1 if i == j else 2
                         squares += copies * entry * entry
-                        weight += copies * _weight(entry, table)
+                        weight += copies * n_log2(entry, table)
                         sums[level_of[i] + level_of[j]] += c
                         differences[level_of[j] - level_of[i]] += c
                         marginal[i] += c
@@ -267,7 +268,7 @@ def _haralick(
                 if pairs == 0:
                     out[k, s, d, 0] = np.nan
                 else:
-                    _reduce(
+                    reduce_pairs(
                         out[k, s, d],
                         pairs,
                         squares,
@@ -296,9 +297,9 @@ def grey_levels(values: NDArray[np.float64], levels: int) -> NDArray[np.uint8]:
     levels: 12-bit images divided by 65535 leave at most 17.
     """
     eight_bit = np.clip(np.rint(values * 255.0), 0.0, 255.0).astype(np.uint8)
-    if levels == _LEVELS:
+    if levels == LEVELS:
         return eight_bit
-    table = (np.arange(_LEVELS) / 255.0 * (levels - 1)).astype(np.uint8)
+    table = (np.arange(LEVELS) / 255.0 * (levels - 1)).astype(np.uint8)
     return table[eight_bit]
 
 
@@ -329,7 +330,7 @@ def measure_texture(
     FeaturizerError
         When a scale is below 1 or ``levels`` outside 2 ... 256.
     """
-    if not scales or min(scales) < 1 or not 2 <= levels <= _LEVELS:
+    if not scales or min(scales) < 1 or not 2 <= levels <= LEVELS:
         msg = f"texture needs scales of 1 pixel or more and 2 to 256 grey levels, not {scales} and {levels}"
         raise FeaturizerError(msg)
     channels = [
@@ -341,7 +342,7 @@ def measure_texture(
             objects.box,
             np.asarray(scales, np.int64),
             np.asarray(DIRECTIONS, np.int64),
-            _n_log2_n(),
+            n_log2_n(),
         )
         for channel in values
     ]

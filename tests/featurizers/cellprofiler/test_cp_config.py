@@ -10,7 +10,7 @@ def test_names_follow_cellprofilers_grammar():
     channels = ("DNA", "ER", "RNA", "AGP", "Mito")
     default = column_names(channels, CellProfilerConfig())
     full = column_names(channels, CellProfiler.presets["full"])
-    assert len(set(full)) == len(full) == 4618
+    assert len(set(full)) == len(full) == 5478
     assert len(default) == 3478
     assert set(default) < set(full)
     for name in (

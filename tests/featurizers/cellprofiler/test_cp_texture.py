@@ -138,8 +138,8 @@ def test_an_object_of_more_pairs_than_exact_integers_allow_is_still_right(monkey
         sums, differences, marginal = np.zeros(512, int), np.zeros(256, int), np.zeros(256, int)
         sums[[20, 25, 30]], differences[[0, 5]], marginal[[1, 2]] = [3, 4, 5], [8, 4], [10, 14]
         out = np.empty(13)
-        texture._reduce.py_func(
-            out, 12, 40, 20.0, sums, differences, marginal, 2, 10, 15, texture._n_log2_n()
+        texture.reduce_pairs.py_func(
+            out, 12, 40, 20.0, sums, differences, marginal, 2, 10, 15, texture.n_log2_n()
         )
         rows.append(out)
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-12)
