@@ -235,8 +235,8 @@ def measure_field_granularity(
 
     Returns
     -------
-    For each compartment (n, C, length) float64, in percent of the object's mean; for the image (C, length), in
-    percent of its mean without the background. NaN throughout when subsampling leaves fewer than 2 rows or
+    For each compartment (n, C, length) float64, in percent of the object's mean; for the image (C, length),
+    in percent of its mean without background. NaN throughout when subsampling leaves fewer than 2 rows or
     columns.
     """
     config = config or GranularityConfig()
