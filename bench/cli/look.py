@@ -103,19 +103,25 @@ def find(dataset: Dataset, what: str) -> tuple[str, str]:
 
 def _heatmap(dataset: Dataset, plate: str, column: str, store: Path, path: Path) -> None:
     from bench.imaging.plates import negative_controls
-    from bench.look import heatmap, values
+    from bench.look import heatmap, is_section, section, values
     from bench.store import Store
 
     found = values(dataset, plate, column, Store(store, create=False) if store.exists() else None)
+    if is_section(dataset, plate):
+        section(dataset, plate, path, title=f"{dataset.name} · {plate}", values=found, label=column)
+        return
     controls = [well for of_plate, well in negative_controls(dataset) if of_plate == plate]
     heatmap(found, path, title=f"{dataset.name} · {plate}", label=column, controls=controls)
 
 
 def _sheet(dataset: Dataset, plate: str, path: Path, failures: list[str], tick: ui.Ticker) -> None:
     from bench.imaging import field_source
-    from bench.look import plate_sheet
+    from bench.look import is_section, plate_sheet, section
     from bench.look.sheet import thumbnail
 
+    if is_section(dataset, plate):
+        section(dataset, plate, path, title=f"{dataset.name} · {plate}", values=None, label="")
+        return
     wells = dataset.wells[dataset.wells["Metadata_Plate"] == plate]
     names = sorted(set(wells["Metadata_Well"]))
     fields = dict.fromkeys(names)

@@ -18,20 +18,32 @@ LOW, HIGH = 1.0, 99.8
 """Percentiles that become black and full colour."""
 
 
+def is_colour(channels: Sequence[Channel]) -> bool:
+    """Whether the channels are the bands of a colour image: R, G, B or red, green, blue."""
+    return [c.name.lower()[:1] for c in channels] == list("rgb") and len(
+        {len(c.name) > 1 for c in channels}
+    ) == 1
+
+
 def colours(channels: Sequence[Channel]) -> NDArray[np.float32]:
-    """Return (C, 3) in [0, 1]: blue for the nucleus, then the palette in the channels' order."""
+    """Return (C, 3) in [0, 1]: blue for the nucleus, then the palette; a colour image keeps its own."""
+    if is_colour(channels):
+        return np.eye(3, dtype=np.float32)
     others = iter(PALETTE * (len(channels) // len(PALETTE) + 1))
     chosen = [NUCLEUS if c.role == "nucleus" else next(others) for c in channels]
     return np.array([(1.0, 1.0, 1.0)] if len(channels) == 1 else chosen, np.float32)
 
 
-def contrast(fields: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
+def contrast(fields: Iterable[NDArray[Any]], channels: Sequence[Channel]) -> NDArray[np.float32]:
     """Return (C, 2) grey levels that become black and full colour, over all of (C, h, w) fields.
 
-    One scale for all, so that what is bright in the picture is bright on the plate.
+    One scale for all, so that what is bright in the picture is bright on the plate; the bands of a colour
+    image share theirs too, so that its colours stay.
     """
     together = np.concatenate([f.reshape(len(f), -1)[:, ::7] for f in fields], axis=1)
     low, high = np.percentile(together, (LOW, HIGH), axis=1)
+    if is_colour(channels):
+        low[:], high[:] = low.min(), high.max()
     return np.stack([low, np.maximum(high, low + 1e-6)], axis=1).astype(np.float32)
 
 

@@ -41,7 +41,7 @@ def heatmap(values: pd.Series, path: Path, *, title: str, label: str, controls: 
     from matplotlib.transforms import ScaledTranslation
 
     rows, columns = plate_format(values.index)
-    names, numbers = _numbers(values)
+    names, numbers = numbers_of(values)
     grid = np.full((rows, columns), np.nan)
     for well, number in zip(values.index, numbers, strict=True):
         grid[position(str(well))] = number
@@ -53,10 +53,10 @@ def heatmap(values: pd.Series, path: Path, *, title: str, label: str, controls: 
          columns * cell / figure.get_figwidth(), rows * cell / figure.get_figheight())
     )  # fmt: skip
     axes.set_facecolor(ABSENT)
-    low, high = _limits(grid, names)
+    low, high = limits_of(grid, names)
     image = axes.imshow(
         np.ma.masked_invalid(grid),
-        cmap=_colours(names),
+        cmap=colour_map(names),
         vmin=low,
         vmax=high,
         aspect="equal",
@@ -73,7 +73,16 @@ def heatmap(values: pd.Series, path: Path, *, title: str, label: str, controls: 
         ((0.55 + columns * cell + 0.2) / figure.get_figwidth(), 0.2 / figure.get_figheight(),
          0.16 / figure.get_figwidth(), rows * cell / figure.get_figheight())
     )  # fmt: skip
-    bar = figure.colorbar(image, cax=scale)
+    colour_scale(figure, image, scale, names, label)
+    if controls:
+        above = axes.transAxes + ScaledTranslation(0, 0.35, figure.dpi_scale_trans)
+        axes.text(1.0, 1.0, "○ negative control", transform=above, ha="right", fontsize=8, color=INK)
+    figure.savefig(path, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
+
+
+def colour_scale(figure: Any, image: Any, axes: Any, names: list[str] | None, label: str) -> None:
+    """Draw the scale of ``image`` into ``axes``: numbers, or one colour per text of ``names``."""
+    bar = figure.colorbar(image, cax=axes)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=8, color=INK, labelcolor=INK, length=2)
     if names is not None and len(names) <= _MOST_NAMES:
@@ -85,13 +94,9 @@ def heatmap(values: pd.Series, path: Path, *, title: str, label: str, controls: 
         bar.ax.set_title(label, loc="left", fontsize=9, color=INK, pad=8)
     else:  # beside the scale, so that it does not widen the picture
         bar.set_label(label, fontsize=9, color=INK, rotation=270, labelpad=14)
-    if controls:
-        above = axes.transAxes + ScaledTranslation(0, 0.35, figure.dpi_scale_trans)
-        axes.text(1.0, 1.0, "○ negative control", transform=above, ha="right", fontsize=8, color=INK)
-    figure.savefig(path, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12)
 
 
-def _numbers(values: pd.Series) -> tuple[list[str] | None, Any]:
+def numbers_of(values: pd.Series) -> tuple[list[str] | None, Any]:
     """Return the different texts (None for numbers), and a number per well."""
     if values.dtype.kind in "buif":
         return None, values.to_numpy(float)
@@ -100,7 +105,7 @@ def _numbers(values: pd.Series) -> tuple[list[str] | None, Any]:
     return names, np.array([names.index(t) for t in texts], float)
 
 
-def _colours(names: list[str] | None) -> Any:
+def colour_map(names: list[str] | None) -> Any:
     """Return the colour map; values that are masked stay transparent, so the plate's grey shows."""
     import matplotlib as mpl
 
@@ -109,7 +114,7 @@ def _colours(names: list[str] | None) -> Any:
     return mpl.colormaps["tab20" if len(names) <= _MOST_NAMES else "turbo"].resampled(max(len(names), 1))
 
 
-def _limits(grid: Any, names: list[str] | None) -> tuple[float, float]:
+def limits_of(grid: Any, names: list[str] | None) -> tuple[float, float]:
     """Return the ends of the colour scale: texts by number, numbers over their range, a constant halfway."""
     if names is not None:
         return -0.5, len(names) - 0.5

@@ -58,8 +58,8 @@ def plate_sheet(fields: Mapping[str, Field | None], path: Path, *, title: str) -
     }
     if not tiles:
         raise DatasetError(f"{title}: no field can be read; bench dataset check says why")
-    limits = colour.contrast(tiles.values())
     channels = next(f.channels for f in fields.values() if f is not None)
+    limits = colour.contrast(tiles.values(), channels)
     places = {well: position(well) for well in fields}
     top, left = (min(p[axis] for p in places.values()) for axis in (0, 1))
     rows, columns = (max(p[axis] for p in places.values()) + 1 - o for axis, o in ((0, top), (1, left)))
@@ -106,8 +106,8 @@ def well_sheet(fields: Sequence[Field], path: Path, *, title: str, edge: int = 3
     """
     if not fields:
         raise DatasetError(f"{title}: no field can be read; bench dataset check says why")
-    limits = colour.contrast([_pixels(f) for f in fields])
     channels = fields[0].channels
+    limits = colour.contrast([_pixels(f) for f in fields], channels)
     by = colour.colours(channels)
     rows = [_tiles(field, limits, by, edge) for field in fields]
     height, width = (max(t.shape[axis] for row in rows for t in row) for axis in (0, 1))

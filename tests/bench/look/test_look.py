@@ -146,16 +146,27 @@ def test_a_heat_map_is_the_same_bytes_twice_and_takes_text_constants_and_nothing
 def test_contrast_is_common_to_the_plate_so_a_bright_well_looks_bright():
     rng = np.random.default_rng(0)
     dim, bright = (rng.uniform(0, top, (1, 40, 40)) for top in (100, 1000))
-    limits = colour.contrast([dim, bright])
+    limits = colour.contrast([dim, bright], [Channel("ER")])
     assert colour.scaled(bright, limits).mean() > 5 * colour.scaled(dim, limits).mean()
 
 
 def test_a_channel_of_one_grey_level_is_black_and_a_single_channel_is_white_on_black():
     flat = np.full((2, 8, 8), 7.0)
-    assert colour.scaled(flat, colour.contrast([flat])).max() == 0.0
+    two = [Channel("ER"), Channel("DNA", role="nucleus")]
+    assert colour.scaled(flat, colour.contrast([flat], two)).max() == 0.0
     assert colour.colours([Channel("BF")]).tolist() == [[1.0, 1.0, 1.0]]
-    two = colour.colours([Channel("ER"), Channel("DNA", role="nucleus")])
-    assert two[1] == pytest.approx(colour.NUCLEUS)
+    assert colour.colours(two)[1] == pytest.approx(colour.NUCLEUS)
+
+
+@pytest.mark.parametrize("names", ["RGB", ("red", "Green", "BLUE")])
+def test_a_colour_image_keeps_its_colours(names):
+    bands = [Channel(name) for name in names]
+    grey = np.random.default_rng(0).integers(0, 256, (3, 30, 30)).astype(np.uint8)
+    grey[1] //= 2  # little green: a stretch per band would bring it up
+    limits = colour.contrast([grey], bands)
+    assert (limits == limits[0]).all()
+    shown = colour.composite(colour.scaled(grey, limits), colour.colours(bands)).astype(float)
+    assert np.abs(shown - np.moveaxis(grey, 0, 2)).max() < 8
 
 
 def naive_outlines(labels: np.ndarray) -> np.ndarray:
