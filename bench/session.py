@@ -330,7 +330,7 @@ class Session:
             for plate in featurize.plates(self.dataset):
                 content = featurize.plate_content(self.dataset, plate, ("pixels",), content_hash)
                 seen += [
-                    (place[plate, image["well"]], image["sha256"])
+                    (place[plate, image["well"]], image["sha256"] + image.get("region", ""))
                     for image in content["images"]
                     if (plate, image["well"]) in place and image["sha256"] != featurize.UNREADABLE
                 ]
