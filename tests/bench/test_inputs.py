@@ -246,3 +246,30 @@ def test_labels_may_come_from_any_column_of_the_wells(screen: Path) -> None:
     )
     assert "Metadata_MOA:1-nn" in {problem.data.layer for _, problem in found}
     assert not failures
+
+
+def test_one_shot_transfer_and_target_genes_run_through_the_store(screen: Path, tmp_path: Path) -> None:
+    for name in ("proteome.csv", "targets.csv", "profiles.parquet", "dataset.toml"):
+        (tmp_path / name).write_bytes((screen / name).read_bytes())
+    wells = pd.read_csv(screen / "wells.csv", dtype=str, keep_default_na=False)
+    number = wells["Metadata_Compound"].str.removeprefix("c")
+    gene = number.isin([f"{i:02d}" for i in range(10)])
+    wells["Metadata_Gene"] = ("G" + number).where(gene, "")
+    wells["Metadata_Target"] = ("G0" + number.str[-1:]).where(
+        ~gene & (wells["Metadata_pert_type"] == "trt"), ""
+    )
+    wells.to_csv(tmp_path / "wells.csv", index=False)
+    import_profiles(
+        str(tmp_path / "profiles.parquet"), name="profiles", root=tmp_path, store=tmp_path / "store"
+    )
+    done, boards = run(tmp_path, tasks=("one-shot", "target-gene"), protocol="nested-cv")
+    assert not done.report.failures
+    by_task = {board.entries[0].task: board for board in boards}
+    shot, genes = by_task["one-shot"], by_task["target-gene"]
+    assert shot.metric == "top-1 accuracy"
+    assert shot.rows.set_index("label").loc["chance", "skill"] == pytest.approx(1 / 4)
+    assert set(shot.rows["role"]) == {"entrant", "floor"}
+    assert set(genes.rows["role"]) == {"entrant", "floor", "permuted"}
+    assert genes.rows["readouts"].max() == 10
+    for identifier in done.report.runs:
+        assert entries.verify(done.store, identifier)["verified"]
