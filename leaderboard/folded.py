@@ -14,8 +14,8 @@ Per readout (D3) a ROC AUC is tested against chance by the distribution that it 
 needs no estimate: with P positive and N negative perturbations over K folds, the mean over the folds of one
 repeat has the variance of the Mann-Whitney statistic within folds, (P + N + K) / (12 P N); and since every
 pair of perturbations trains and tests in turn, the mean over R repeats has 1.6 + 0.65 / R times that.
-Between two runs it is the corrected resampled t-test on differences of folds, its variance times
-:data:`VARIANCE_FACTOR`.
+Between two runs it is the corrected resampled t-test on differences of folds, its variance at least the mean
+over readouts, times :data:`VARIANCE_FACTOR`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def between_runs(a: NDArray[np.floating], b: NDArray[np.floating], folds: NDArra
     """
     difference = a.astype(np.float64) - b
     cells = np.tile(np.arange(difference.shape[1]), (len(difference), 1))
-    p = corrected_t(difference, cells, design(np.asarray(folds)).perturbations, VARIANCE_FACTOR)
+    p = corrected_t(difference, cells, design(np.asarray(folds)).perturbations, VARIANCE_FACTOR, pooled=True)
     known = np.isfinite(difference).sum(axis=(0, 1))
     total = np.nansum(difference, axis=(0, 1))
     effect = np.divide(total, known, out=np.full(len(p), np.nan), where=known > 0)

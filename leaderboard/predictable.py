@@ -155,6 +155,8 @@ def corrected_t(
     folds: NDArray[np.integer],
     perturbations: int | None = None,
     variance_factor: float = 1.0,
+    *,
+    pooled: bool = False,
 ) -> FloatArray:
     """Two-sided p-value of the corrected resampled t-test per readout (Nadeau & Bengio 2003).
 
@@ -172,6 +174,9 @@ def corrected_t(
         n of every readout, where ``gain`` is per fold and does not tell.
     variance_factor
         Measured factor on the variance.
+    pooled
+        Raise variances below the mean over readouts (of those that vary) to it: a few fold values that happen
+        to agree are no evidence.
 
     Returns
     -------
@@ -196,6 +201,9 @@ def corrected_t(
     usable = (folds_seen >= 2) & (number >= 2)
     centre = means.sum(axis=0) / np.maximum(folds_seen, 1)
     variance = (np.where(seen, means - centre, 0.0) ** 2).sum(axis=0) / np.maximum(folds_seen - 1, 1)
+    if pooled and (usable & (variance > 0)).any():
+        least = variance[usable & (variance > 0)].mean()
+        variance = np.where(variance > 0, np.maximum(variance, least), 0.0)
     factor = variance_factor * (1.0 / np.maximum(folds_seen, 1) + 1.0 / (size.folds - 1))
     df = 1.0 / (1.0 / np.maximum(number - 1, 1) + 1.0 / np.maximum(folds_seen - size.repeats, 1))
     mean = values.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
