@@ -34,6 +34,8 @@ def figures(
     tick: Callable[..., None],
 ) -> list[Figure | Absent]:
     """Return the figures that belong to wells: once per dataset version."""
+    from leaderboard.figures import Absent
+
     found: list[Figure | Absent] = []
     firsts: dict[tuple[str, str], Board] = {}
     for board in boards:
@@ -41,6 +43,7 @@ def figures(
     for number, board in enumerate(firsts.values(), start=1):
         found += _of_dataset(store, board, by_run, number if len(firsts) > 1 else 0, maps=maps)
         tick("features and plates", number, len(firsts))
+    found.append(Absent("Attribution maps (SmoothGrad)", "featurizers have no hook for gradients of pixels"))
     return found
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A900", "#888888")
 """Colours told apart by the colour-blind (Okabe & Ito 2008); yellow and black are darkened and lightened so
 that they show on white and on black."""
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")
-"""A second mark beside the colour."""
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+"""A second mark beside the colour: one fewer than colours, so that a pair of both repeats after 56."""
 VERDICTS = {"better": "#0072B2", "tied": "#9a9a9a", "worse": "#D55E00", "undecided": "#d9d9d9"}
 """Colour of a verdict."""
 ROLES = {

@@ -11,12 +11,12 @@ import pandas as pd
 
 from leaderboard.explain.canonical import FOLDS, canonical_correlations
 from leaderboard.explain.coral import components, coral
-from leaderboard.figures.base import MOST_POINTS, Figure, scale_of, shape_of
+from leaderboard.figures.base import MOST_POINTS, OKABE_ITO, SHAPES, Figure, scale_of, shape_of
 from leaderboard.schema import BoardError
 from leaderboard.tables.naming import Absent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -117,7 +117,6 @@ def maps(
     chosen = alt.param(
         name="colour", bind=alt.binding_select(options=fields, name="colour by "), value=fields[0]
     )
-    levels = list(dict.fromkeys(level for field in fields for level in colours[field]))
     legend = alt.Legend(title=None, columns=4, symbolLimit=40)
     chart = (
         alt.Chart(data)
@@ -126,9 +125,9 @@ def maps(
         .encode(
             x=alt.X("x:Q", title="UMAP 1 (no unit)", scale=alt.Scale(zero=False)),
             y=alt.Y("y:Q", title="UMAP 2 (no unit)", scale=alt.Scale(zero=False)),
-            color=alt.Color("shown:N", legend=legend, scale=_levels_scale(levels)),
-            shape=alt.Shape("shown:N", legend=legend, scale=shape_of(levels)),
-            tooltip=[alt.Tooltip(f"{field}:N") for field in fields],
+            color=alt.Color("shown:N", legend=legend, scale=alt.Scale(range=list(OKABE_ITO))),
+            shape=alt.Shape("shown:N", legend=legend, scale=alt.Scale(range=list(SHAPES))),
+            tooltip=[alt.Tooltip(field=_literal(f), type="nominal", title=f) for f in fields],
         )
         .properties(width=360, height=320)
         .add_params(chosen)
@@ -199,6 +198,11 @@ def canonical(
     return Figure("canonical", title, caption, chart.properties(width="container", height=260), data)
 
 
+def _literal(field: str) -> str:
+    """Return a field's name so that Vega takes its dots and brackets as they are."""
+    return re.sub(r"([\\.\[\]])", r"\\\1", field)
+
+
 def _umap(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """Return (N, 2); one thread, so that the same values give the same map."""
     import warnings
@@ -229,7 +233,3 @@ def _colourings(wells: pd.DataFrame) -> dict[str, list[str]]:
             text = text.where(text.isin(levels.index[: MOST_LEVELS - 1]), "others")
         found[column.removeprefix("Metadata_")] = text.tolist()
     return found or {"wells": ["all"] * len(wells)}
-
-
-def _levels_scale(levels: Sequence[str]) -> alt.Scale:
-    return scale_of(list(levels))

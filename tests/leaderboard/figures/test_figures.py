@@ -234,6 +234,18 @@ def test_locations_leave_out_and_count_readouts_without_one(board):
     assert isinstance(forest(board, run, pairs.assign(readout="unknown"), None, None), Absent)
 
 
+def test_metadata_with_dots_and_brackets_in_its_name_colours_the_map(monkeypatch):
+    from leaderboard.figures import wells as room
+
+    monkeypatch.setattr(room, "_umap", lambda values, seed: values[:, :2])
+    rng = np.random.default_rng(0)
+    wells = pd.DataFrame({"Metadata_Plate": ["a", "b"] * 20, "Metadata_x.y[0]": ["u"] * 20 + ["v"] * 20})
+    figure = maps(rng.normal(size=(40, 4)), wells, "x")
+    assert figure.data["x.y[0]"].value_counts().to_dict() == {"u": 40, "v": 40}
+    tips = [tip["field"] for tip in figure.spec()["spec"]["encoding"]["tooltip"]]
+    assert tips == ["Plate", r"x\.y\[0\]"]
+
+
 @pytest.mark.slow
 def test_the_map_is_the_same_for_the_same_features_and_has_both_stages():
     rng = np.random.default_rng(0)
