@@ -15,7 +15,7 @@ from tasks.base import LeakageError
 from tasks.evaluate import to_units
 from tasks.findings import Finding
 from tasks.folds import UNUSED, ids, split
-from tasks.layout import confounding, decodability, shifted
+from tasks.layout import MAX_WELLS, confounding, decodability, shifted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ MIN_FEATURES_FOR_TWINS = 4
 """Fewer features than this (a cell count) coincide by nature, so equal rows mean nothing."""
 
 COPY = 0.999
-"""A readout whose absolute correlation with one feature exceeds this is that feature."""
+"""A readout whose absolute correlation with one feature, or of their ranks, exceeds this is that feature."""
 
 MIN_UNITS_FOR_COPIES = 10
 """Fewer units than this can correlate by chance with one of thousands of features."""
@@ -207,27 +207,43 @@ def _twins(data: TaskData, X: NDArray[np.float64]) -> Finding | None:
 
 
 def _copies(data: TaskData, X: NDArray[np.float64]) -> Finding | None:
-    """Readouts that are, up to offset and scale, one of the features."""
+    """Readouts that are a linear, or a monotone, function of one of the features.
+
+    Monotone ones (the logarithm of a cell count, say) show in the correlation of ranks, over at most
+    :data:`MAX_WELLS` units and for features of many values.
+    """
     units = to_units(data, X)
     rows = np.flatnonzero(~np.isnan(units).any(axis=1) & ~data.control)
     if len(rows) < MIN_UNITS_FOR_COPIES:
         return None
-    U = units[rows] - units[rows].mean(axis=0)
-    U = U[:, U.std(axis=0) > 0] / U.std(axis=0)[U.std(axis=0) > 0]
+    U = _standard(units[rows])
+    few = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_WELLS)).round().astype(int))]
+    ranked = pd.DataFrame(units[few])
+    ranked = ranked.loc[:, ranked.nunique() > len(few) / 2].rank()
+    V = _standard(ranked.to_numpy(dtype=np.float64))
     best = np.zeros(len(data.readouts))
     for start in range(0, len(best), 512):
-        y = data.Y[rows, start : start + 512].astype(np.float64)
-        best[start : start + 512] = _largest_correlation(U, y)
+        part = slice(start, start + 512)
+        best[part] = _largest_correlation(U, data.Y[rows, part].astype(np.float64))
+        y = pd.DataFrame(data.Y[few, part]).rank().to_numpy(dtype=np.float64)
+        best[part] = np.maximum(best[part], _largest_correlation(V, y))
     copied = np.flatnonzero(best > COPY)
     if not copied.size:
         return None
     return Finding(
         "warning",
         "readout-from-image",
-        f"{copied.size} of {len(best)} readouts are a linear function of a single feature (first: "
+        f"{copied.size} of {len(best)} readouts are a function of a single feature (first: "
         f"{data.readouts[copied[0]]!r}, |r| {best[copied[0]]:.4f}): were they measured on the images?",
         copied.size / len(best),
     )
+
+
+def _standard(X: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre and scale the columns that vary, and drop the others."""
+    centred = X - X.mean(axis=0)
+    spread = centred.std(axis=0)
+    return np.asarray(centred[:, spread > 0] / spread[spread > 0])
 
 
 def _largest_correlation(U: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -222,6 +222,18 @@ def test_readouts_measured_on_the_images_are_warned_of(screen):
     assert found.figure == pytest.approx(1 / 8)
 
 
+def test_readouts_that_are_a_monotone_function_of_a_feature_are_warned_of(screen):
+    own = clean(screen)
+    Y = own.data.Y.copy()
+    Y[:, 2] = np.exp(-3 * own.X[:, 5] / own.X[:, 5].std())
+    Y[np.random.default_rng(0).random(len(Y)) < 0.1, 2] = np.nan
+    data = replace(own.data, Y=Y)
+    (found,) = audit(data, NESTED, folds.make(data, NESTED), own.X)
+    assert (found.code, found.figure) == ("readout-from-image", pytest.approx(1 / 8))
+    r = [abs(np.corrcoef(own.X[:, d], np.nan_to_num(Y[:, 2]))[0, 1]) for d in range(20)]
+    assert max(r) < 0.9  # what a linear check would have seen
+
+
 def test_correlation_with_the_nearest_feature_equals_a_loop():
     from tasks.audit import _largest_correlation
 
