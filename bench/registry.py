@@ -121,7 +121,9 @@ class Registry:
             return None
         if kind in ("featurizers", "predictors"):
             return _missing_needs(found.card.needs, dataset)
-        if kind == "tasks" and not any(layer.kind in found.layer_kinds for layer in dataset.layers):
+        if kind != "tasks" or not found.needs_head:  # a task without a head may ask of the wells alone
+            return None
+        if not any(layer.kind in found.layer_kinds for layer in dataset.layers):
             return f"the dataset has no readout layer of kind {' or '.join(found.layer_kinds)}"
         return None
 

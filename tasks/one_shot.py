@@ -52,7 +52,7 @@ class OneShotConfig:
 
 
 class OneShot(EmbeddingTask):
-    """Top-1 and top-k accuracy among the perturbations of a fold, from one support well each.
+    """Know an unseen perturbation again from one well of it: top-1 and top-k accuracy.
 
     A readout is a perturbation: the share of its query wells, over all draws, whose own support is the
     nearest (``top1``) or among the k nearest (``top5``). Equal similarities count at their expectation, so

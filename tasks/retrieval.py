@@ -81,7 +81,7 @@ class RetrievalConfig:
 
 
 class Retrieval(EmbeddingTask):
-    """Score embeddings by what their neighbours are; see the module for the questions."""
+    """Score features by what their nearest neighbours are: replicates, mechanisms, targets."""
 
     name = "retrieval"
     version = "1"

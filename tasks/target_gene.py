@@ -63,7 +63,7 @@ class TargetGeneConfig:
 
 
 class TargetGene(EmbeddingTask):
-    """Rank perturbed genes for each compound by cosine.
+    """Rank perturbed genes for each compound by the similarity of their features.
 
     A readout is a compound: ``ap`` (with ``chance``, ``p`` and ``q`` as in retrieval), ``roc_auc`` (chance
     0.5) and ``hit1`` … (a target among the k nearest genes). Equal similarities count at their expectation.
