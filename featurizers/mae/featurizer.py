@@ -154,15 +154,11 @@ class Mae(Featurizer):
         self._statistics = None if scaling is None else Statistics.from_json(scaling)
 
     def _check(self, path: Path, state: dict[str, Any]) -> None:
-        from featurizers.training.files import check_settings
+        from featurizers.training.files import check_settings, check_statistics
 
         keys = ("channels", "statistics")
         check_settings(path, state, "mae", _SCHEMA, asdict(self.config), free=_FREE, keys=keys)
-        scaling = state["statistics"]
-        lengths = {len(state["channels"])} | {len(values) for values in (scaling or {}).values()}
-        if (scaling is None) != (self.config.standardise != "dataset") or len(lengths) > 1:
-            msg = f"{path}: statistics are not one mean and one std per channel; fit again"
-            raise FeaturizerError(msg)
+        check_statistics(path, state, needed=self.config.standardise == "dataset")
 
     def _fitted(self) -> MaskedAutoencoder:
         if self._model is None:

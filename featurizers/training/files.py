@@ -108,6 +108,15 @@ def check_settings(
             raise FeaturizerError(msg)
 
 
+def check_statistics(path: Path, state: Mapping[str, Any], *, needed: bool) -> None:
+    """Refuse a settings file whose pixel statistics are not one mean and one deviation per channel."""
+    scaling = state["statistics"]
+    lengths = {len(state["channels"])} | {len(values) for values in (scaling or {}).values()}
+    if (scaling is not None) != needed or len(lengths) > 1:
+        msg = f"{path}: statistics are not one mean and one std per channel; fit again"
+        raise FeaturizerError(msg)
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object with sorted keys."""
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

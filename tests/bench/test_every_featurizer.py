@@ -6,18 +6,38 @@ from bench.registry import Registry, configure
 from featurizers.conformance import check_featurizer, failures
 
 SMALL = {
+    "dino": ("tiny", {"steps": "3", "batch": "4", "local_crops": "1", "depth": "2"}),
     "mae": ("tiny", {"steps": "4"}),
     "resnet18-triplet": ("tiny", {"steps": "2", "classes": "2", "wells": "2", "tiles": "2"}),
 }
 """Preset and settings under which a trainable featurizer is trained in seconds."""
 
+NEEDS_WEIGHTS = {"dino-pretrained": {"crop": "32", "input_size": "32"}}
+"""Settings under which a pretrained featurizer is tested with random weights from a file."""
+
 NAMES = [entry.name for entry in Registry().listings("featurizers")]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SMALL)) for n in NAMES])
-def test_a_registered_featurizer_keeps_the_contract(name):
+@pytest.fixture
+def weights(name, tmp_path):
+    """Settings that name a file of random weights, for a featurizer that needs one."""
+    if name not in NEEDS_WEIGHTS:
+        return {}
+    from safetensors.torch import save_file
+
+    path = tmp_path / "weights.safetensors"
+    save_file(Registry().get("featurizers", name)().network(3).state_dict(), path)
+    return {"weights": str(path), **NEEDS_WEIGHTS[name]}
+
+
+DEAR = {*SMALL, *NEEDS_WEIGHTS}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in DEAR)) for n in NAMES])
+def test_a_registered_featurizer_keeps_the_contract(name, weights):
     cls = Registry().get("featurizers", name)
-    config = configure(cls, *SMALL.get(name, (None, {})))
+    preset, settings = SMALL.get(name, (None, {}))
+    config = configure(cls, preset, {**settings, **weights})
     assert failures(check_featurizer(lambda: cls(config))) == []
 
 
