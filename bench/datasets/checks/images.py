@@ -154,12 +154,31 @@ def check_pixels(dataset: Dataset, report: Callable[[str, int, int], None]) -> l
     if uneven:
         what = f"channels of one site differ in size, e.g. {good[uneven[0]].shape}"
         out.append(finding("error", "uneven-size", file, what, "register or drop the site", uneven))
+    out += _plates(dataset, file, good)
     blank = [i for i, p in good.items() if p.low == p.high]
     if blank:
         names = _names(dataset, images["URI"].iloc[blank])
         what = f"{count(len(blank), 'image', 'have')} one grey level only: {names}"
         out.append(finding("warning", "blank-image", file, what, "check the exposure and the plane", blank))
     return out
+
+
+def _plates(dataset: Dataset, file: str, planes: dict[int, _Plane]) -> list[Finding]:
+    """Return images that have another size than most of their plate, where one flat field is for all."""
+    if dataset.imaging.get("illumination", "none") == "none" or dataset.images is None:
+        return []
+    by_plate: dict[str, list[int]] = {}
+    for i in planes:
+        by_plate.setdefault(str(dataset.images[PLATE].iloc[i]), []).append(i)
+    odd: list[int] = []
+    for rows in by_plate.values():
+        shapes = [planes[i].shape for i in rows]
+        usual = max(sorted(set(shapes)), key=shapes.count)
+        odd += [i for i in rows if planes[i].shape != usual]
+    if not odd:
+        return []
+    what = f"{count(len(odd), 'image', 'have')} another size than their plate, which has one flat field"
+    return [finding("error", "uneven-plate", file, what, "leave the fields out, or make two plates", odd)]
 
 
 def _look(uri: str, plane: int, region: str) -> _Plane:

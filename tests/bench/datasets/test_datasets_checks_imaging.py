@@ -69,6 +69,15 @@ def test_the_default_window_shrinks_so_small_fields_are_no_fault(small, edit):
     assert found(small) == {}
 
 
+def test_fields_of_another_size_than_their_plate_cannot_share_its_flat_field(small, edit):
+    for name in ("A02_DNA", "A02_Actin"):
+        grey = np.arange(80, dtype=np.uint16).reshape(10, 8)
+        tifffile.imwrite(small / "images" / f"{name}.tif", grey)
+    assert found(small) == {}
+    edit("dataset.toml", SETTINGS, 'illumination = "image2omics"')
+    assert found(small)["uneven-plate"].rows == (3, 4)
+
+
 @pytest.fixture
 def masked(small, edit):
     """Masks beside the images: one object in the middle of each field."""
