@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tasks import neighbours
+from tasks import neighbours, replicates
 from tasks.base import Scored, TaskData, TaskError
 from tasks.checks import check, check_wells
 from tasks.embedding import EmbeddingTask
@@ -212,58 +212,8 @@ class Retrieval(EmbeddingTask):
         )
 
     def _activity(self, data: TaskData, rows: Rows) -> pd.DataFrame:
-        """Mean AP per treatment of its wells against the controls of their plates."""
-        name = data.units["treatment"].to_numpy(np.str_)
-        plate = data.units[self.config.plate].astype(str).to_numpy()
-        present = np.asarray(np.isfinite(rows).all(axis=1))
-        treated = np.flatnonzero(~data.control)
-        found = neighbours.Precision.empty(len(treated))
-        for block in np.unique(plate[treated]):
-            controls = np.flatnonzero(data.control & (plate == block) & present)
-            queries = np.flatnonzero(plate[treated] == block)
-            own = treated[queries]
-            replicates = np.flatnonzero(np.isin(name, name[own]) & ~data.control & present)
-            candidates = np.concatenate([replicates, controls])
-            positive = (name[own][:, None] == name[candidates]) & (own[:, None] != candidates)
-            allowed = (positive | data.control[candidates]) & present[own][:, None]
-            found.put(queries, neighbours.precision(rows, own, candidates, positive, allowed))
-        readouts, member = np.unique(name[treated], return_inverse=True)
-        groups = [np.flatnonzero((member == g) & ~np.isnan(found.ap)) for g in range(len(readouts))]
-        first = treated[[int(np.flatnonzero(member == g)[0]) for g in range(len(readouts))]]
-        frame = self._frame(readouts, groups, found)
-        frame.insert(1, "stratum", "all")
-        frame["perturbation"] = data.groups[first]
-        return pd.concat([frame, *self._by_dose(data, treated, frame, groups, found)], ignore_index=True)
-
-    def _by_dose(
-        self,
-        data: TaskData,
-        treated: NDArray[np.int64],
-        frame: pd.DataFrame,
-        groups: list[NDArray[np.int64]],
-        found: neighbours.Precision,
-    ) -> list[pd.DataFrame]:
-        """Score and chance of the queries at each dose, for the readouts that have any; not tested."""
-        if self.config.dose not in data.units.columns:
-            return []
-        doses = pd.to_numeric(data.units[self.config.dose], errors="coerce").to_numpy(np.float64)[treated]
-        expected = neighbours.chance_precision(found.positives, found.candidates)
-        frames = []
-        for dose in np.unique(doses[~np.isnan(doses)]):
-            at = [own[doses[own] == dose] for own in groups]
-            some = [g for g, own in enumerate(at) if own.size]
-            scores = [
-                {
-                    "stratum": f"{self.config.dose}={dose:.6g}",
-                    "n_units": at[g].size,
-                    "score": found.ap[at[g]].mean(),
-                    "chance": expected[at[g]].mean(),
-                }
-                for g in some
-            ]
-            names = frame[["readout", "n_perturbations", "perturbation"]].iloc[some].reset_index(drop=True)
-            frames += [pd.concat([names, pd.DataFrame(scores)], axis=1)] if some else []
-        return frames
+        config = self.config
+        return replicates.score(data, rows, config.plate, config.dose, config.draws, config.seed)
 
     def _nearest(self, data: TaskData, rows: Rows) -> pd.DataFrame:
         """Whether the nearest labelled treatment of another perturbation shares a label, per treatment."""
