@@ -55,3 +55,16 @@ def test_plate_position_and_the_floor_predict_nothing(truth_and_boards: pd.DataF
     own = truth_and_boards[truth_and_boards["name"].isin(["position", "mean"])]
     assert not own["predictable"].astype(bool).any()
     assert own["skill"].mean() <= 0
+
+
+def test_replicate_wells_give_the_noise_ceiling_and_pooled_treatments_none(
+    truth_and_boards: pd.DataFrame,
+) -> None:
+    own = truth_and_boards.query("name == 'oracle'")
+    wells, pooled = (own[own["layer"] == layer] for layer in ("transcripts", "proteins"))
+    # Null readouts repeat what the hidden programmes say, 0.4 of their variance; linked ones more than that.
+    assert wells.loc[wells["null"], "noise_ceiling"].mean() == pytest.approx(0.4, abs=0.03)
+    linked = wells[~wells["null"]]
+    assert linked["noise_ceiling"].corr(linked["ceiling"]) > 0.9
+    assert (linked["noise_ceiling"].mean() - linked["skill"].mean()) > 0
+    assert pooled["noise_ceiling"].isna().all()
