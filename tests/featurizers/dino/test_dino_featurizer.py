@@ -114,7 +114,8 @@ def test_it_overfits_a_planted_signal(tmp_path):
     fields = [make_field(k, period=(4.0, 12.0)[k % 2]) for k in range(8)]
     config = DinoConfig(
         crop=24, patch=6, local_size=12, dim=32, depth=2, heads=2, prototypes=64, head_hidden=64,
-    """Cells that differ in the period of their stripes stand apart, by nearest neighbour in other fields."""
+        head_bottleneck=32, local_crops=2, steps=150, batch=16, momentum=0.9, lr_per_256=1e-2,
+        channel_drop=0.0,
     )  # fmt: skip
     featurizer = Dino(config)
     featurizer.fit(Source(fields), None, FitContext(tmp_path))
