@@ -148,7 +148,7 @@ def _follow(
     seconds: dict[str, float] = {}
     seen: set[int] = set()
     with (
-        log.open("w", encoding="utf-8") as stream,
+        log.open("w", encoding="utf-8", buffering=1) as stream,
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
