@@ -128,11 +128,14 @@ def _facts(records: dict[str, list[Any]], keep: Path | None) -> list[str]:
     own = [record for of in records.values() for record in of]
     seeds = sorted({int(record["seed"]) for record in own})
     seconds = sum(record["seconds"] for record in own) / len(own)
-    made = ", ".join(codes(keep)) if keep is not None else ""
+    versions = codes(keep) if keep is not None else []
+    made = versions[0] if len(versions) == 1 else f"{len(versions)} versions" if versions else ""
+    names = ",".join(name for name, of in records.items() if of)
     return [
         f"wellbench {__version__}, {datetime.now(UTC):%Y-%m-%d}, seeds {seeds[0]} to {seeds[-1]}"
         + (f", code {made}" if made else ""),
         f"{len(own)} screens, {1000 * seconds:.0f} ms of one core each",
-        f"`bench selfcheck --designs {','.join(name for name, of in records.items() if of)} "
-        f"--screens {max(map(len, records.values()))} --seed {seeds[0]}`",
+        f"`bench selfcheck --designs {names} --screens {max(map(len, records.values()))} --seed {seeds[0]}`",
+        "What the words mean and what follows: statistics.md. ABOVE: the one-sided 95 % lower bound of the "
+        "observed rate is above the stated one.",
     ]
