@@ -82,24 +82,24 @@ def mean_image(fields: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], int
     Parameters
     ----------
     fields
-        (C, H, W) each, of one shape; the first decides it and others are left out.
+        (C, H, W) each. Those of another shape than most are left out; of equally many the first shape counts.
 
     Raises
     ------
     DatasetError
         When there is no field.
     """
-    total: NDArray[np.float64] | None = None
-    count = 0
+    totals: dict[tuple[int, ...], NDArray[np.float64]] = {}
+    counts: dict[tuple[int, ...], int] = {}
     for pixels in fields:
-        if total is None:
-            total = np.zeros(pixels.shape)
-        if pixels.shape == total.shape:
-            total += pixels
-            count += 1
-    if total is None:
+        if pixels.shape not in totals:
+            totals[pixels.shape], counts[pixels.shape] = np.zeros(pixels.shape), 0
+        totals[pixels.shape] += pixels
+        counts[pixels.shape] += 1
+    if not counts:
         raise DatasetError("a flat field needs at least one field that can be read")
-    return total / count, count
+    usual = max(counts, key=lambda shape: counts[shape])
+    return totals[usual] / counts[usual], counts[usual]
 
 
 def flat_field(mean: NDArray[np.float64], config: FlatField) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import logging
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.errors import DatasetError
@@ -197,6 +198,15 @@ def check_plane(uri: str, plane: int, planes: int) -> None:
             f"{uri} has {planes} plane{'s' if planes > 1 else ''} and plane {plane} is asked for (counted "
             "from 0); correct Plane in the images table"
         )
+
+
+def stamp(uri: str) -> tuple[int, int]:
+    """Return size and time of a local file, so that what is remembered of it ends when it changes."""
+    path = Path(uri)
+    if "://" in uri or not path.is_file():
+        return (0, 0)
+    status = path.stat()
+    return (status.st_size, status.st_mtime_ns)
 
 
 @contextmanager

@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.datasets.tables import PLATE, SITE, WELL, is_remote, normalise_well, region_of
+from bench.datasets.tables import PLATE, SITE, WELL, normalise_well, region_of
 from bench.errors import DatasetError
 from bench.imaging.projection import project
-from bench.imaging.readers import opened, read_plane, reader_for
+from bench.imaging.readers import opened, read_plane, reader_for, stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +138,7 @@ def read_region(uri: str, plane: int, region: str) -> NDArray[Any]:
     """
     if not region:
         return read_plane(uri, plane)
-    whole = _whole(uri, plane, _stamp(uri))
+    whole = _whole(uri, plane, stamp(uri))
     bounds = region_of(region)
     if bounds is None or bounds[0] + bounds[2] > whole.shape[1] or bounds[1] + bounds[3] > whole.shape[0]:
         raise DatasetError(
@@ -189,7 +188,7 @@ def divide(pixels: NDArray[Any], function: str, uri: str, bit_depth: int) -> NDA
         URI of a ``.npy`` file of the same shape, positive everywhere.
     """
     check_function(function, pixels.shape, f"the image {uri}")
-    out: NDArray[Any] = pixels / _function(function, _stamp(function))
+    out: NDArray[Any] = pixels / _function(function, stamp(function))
     if pixels.dtype.kind in "ui":
         top = min(2**bit_depth - 1, int(np.iinfo(pixels.dtype).max))
         out = np.clip(np.rint(out), 0, top)
@@ -198,20 +197,12 @@ def divide(pixels: NDArray[Any], function: str, uri: str, bit_depth: int) -> NDA
 
 def check_function(function: str, shape: tuple[int, ...], what: str) -> None:
     """Refuse an illumination function that cannot be read or has another shape than ``what`` has."""
-    values = _function(function, _stamp(function))
+    values = _function(function, stamp(function))
     if values.shape != shape:
         raise DatasetError(
             f"{function}: the illumination function is {values.shape}, {what} is {shape}; "
             "functions must be made from images of this size"
         )
-
-
-def _stamp(uri: str) -> tuple[int, int]:
-    """Return size and time of a local file, so that a changed one is read again."""
-    if is_remote(uri) or not Path(uri).is_file():
-        return (0, 0)
-    status = Path(uri).stat()
-    return (status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=_FUNCTIONS)

@@ -121,6 +121,9 @@ def test_fields_of_another_size_are_left_out_of_the_mean():
     mean, count = mean_image(fields)
     assert count == 2
     assert (mean == 2.0).all()
+    mean, count = mean_image([np.ones((1, 8, 9)), *(np.full((1, 8, 8), float(i)) for i in (2, 6))])
+    assert (mean.shape, count) == ((1, 8, 8), 2)  # though the first field is the odd one
+    assert (mean == 4.0).all()
     with pytest.raises(DatasetError, match="at least one field"):
         mean_image([])
 

@@ -8,7 +8,7 @@ import tifffile
 
 from bench.errors import DatasetError
 from bench.imaging.ome_tiff import OmeTiffReader
-from bench.imaging.readers import Header, TiffReader, reader_for
+from bench.imaging.readers import Header, TiffReader, read_plane, reader_for
 
 READER = OmeTiffReader()
 SIZES = {"T": 2, "C": 3, "Z": 4, "Y": 12, "X": 17}
@@ -72,3 +72,14 @@ def test_what_is_wrong_is_said(tmp_path):
     tifffile.imwrite(path, np.zeros((3, 5, 6), np.uint8), ome=True, metadata={"axes": "QYX"})
     with pytest.raises(DatasetError, match="planes are counted over T, C and Z only"):
         READER.read(str(path), 0)
+
+
+def test_a_file_that_changes_is_described_anew(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    first, second = np.zeros((2, 8, 9), np.uint8), np.ones((3, 10, 11), np.uint8)
+    for stack in (first, second):
+        tifffile.imwrite(path, stack, ome=True, metadata={"axes": "CYX"})
+        for plane in range(len(stack)):
+            np.testing.assert_array_equal(read_plane(str(path), plane), stack[plane])
+    with pytest.raises(DatasetError, match="has 3 planes and plane 3 is asked for"):
+        read_plane(str(path), 3)
