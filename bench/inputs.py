@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.datasets import Dataset, Layer
     from bench.settings import Settings
     from bench.store import Store
-    from tasks.base import TaskData
+    from tasks.base import Task, TaskData
 
 IMAGE, OMICS, BOTH = INPUTS = ("image", "omics", "image+omics")
 TABLE = "inputs.parquet"
@@ -58,17 +58,22 @@ class Omics:
 
 
 def check(settings: Settings) -> None:
-    """Refuse inputs that do not exist, and those that a task cannot predict from."""
+    """Refuse inputs that do not exist, and those that none of the tasks can predict from."""
+    offered = {word for name in settings.tasks for word in known(settings.plugins).get("tasks", name).inputs}
     for word in settings.inputs:
         if word not in INPUTS:
             raise UsageError(unknown("input", word, INPUTS))
-        for name in settings.tasks:
-            offered = known(settings.plugins).get("tasks", name).inputs
-            if word not in offered:
-                raise UsageError(
-                    f"task {name!r} predicts from {' or '.join(offered)}, not from {word!r}; "
-                    "--inputs is for tasks such as target"
-                )
+        if word not in offered:
+            listed = " and ".join(settings.tasks)
+            raise UsageError(
+                f"{listed} predict{'s' * (len(settings.tasks) == 1)} from {' or '.join(sorted(offered))}, not "
+                f"from {word!r}; --inputs is for tasks such as target"
+            )
+
+
+def asked(settings: Settings, task: type[Task]) -> tuple[str, ...]:
+    """Return what a task predicts from: those of the inputs that it offers, else images."""
+    return tuple(word for word in settings.inputs if word in task.inputs) or (IMAGE,)
 
 
 def wanted(settings: Settings) -> bool:

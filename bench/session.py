@@ -259,17 +259,18 @@ class Session:
         heads = (self.settings.heads or (about.default_head,)) if about.needs_head else (NO_HEAD,)
         floor = Entrant("mean", about.floor_label, "floor", "pretrained", "default")
         todo = [Planned(floor, about.floor if about.needs_head else NO_HEAD, None)]
+        asked = inputs.asked(self.settings, about)
         taking_part = []
         for entrant in self.entrants:
             own = features.get((entrant.label, problem.key))
             if own is None:
                 continue
-            if entrant.role != "entrant" or inputs.IMAGE in self.settings.inputs:
+            if entrant.role != "entrant" or inputs.IMAGE in asked:
                 taking_part.append((entrant, own))
-            if self.omics is not None and entrant.role == "entrant" and inputs.BOTH in self.settings.inputs:
+            if self.omics is not None and entrant.role == "entrant" and inputs.BOTH in asked:
                 both = replace(own, omics=self.omics.folder)
                 taking_part.append((inputs.beside(entrant, self.omics.layer), both))
-        if self.omics is not None and inputs.OMICS in self.settings.inputs:
+        if self.omics is not None and inputs.OMICS in asked:
             taking_part.append((inputs.alone(self.omics.layer), Features("", omics=self.omics.folder)))
         permutable = _labels_differ(problem)
         for entrant, own in taking_part:

@@ -123,11 +123,12 @@ def pose(
     first: Exception | None = None
     for name in settings.tasks:
         task = known(settings.plugins).get("tasks", name)()
+        block = omics if inputs.asked(settings, type(task)) != (inputs.IMAGE,) else None
         own = partial(problems.make_from_wells, store, dataset, task, task.rules(protocol), settings.labels)
         asked: list[tuple[str, Callable[[], list[Problem]]]] = [] if settings.layers else [("the wells", own)]
         for layer in [dataset.layer(named) for named in settings.layers] or dataset.layers:
             if layer.kind in task.layer_kinds:
-                pose_layer = partial(problems.make, store, dataset, layer, task, task.rules(protocol), omics)
+                pose_layer = partial(problems.make, store, dataset, layer, task, task.rules(protocol), block)
                 asked.append((f"layer {layer.name}", pose_layer))
         for what, make in asked:
             try:

@@ -13,6 +13,7 @@ import pytest
 from bench import entries, inputs
 from bench.datasets import load
 from bench.datasets.importing import import_profiles
+from bench.entrants import known
 from bench.errors import BenchError, UsageError
 from bench.forecast import forecast
 from bench.settings import Settings
@@ -172,7 +173,7 @@ def test_a_missing_value_of_the_omics_is_kept_missing_and_the_wells_of_a_compoun
 
 
 def test_inputs_that_a_task_cannot_take_are_refused(screen: Path) -> None:
-    with pytest.raises(UsageError, match="task 'regression' predicts from image, not from 'omics'"):
+    with pytest.raises(UsageError, match="regression predicts from image, not from 'omics'"):
         run(screen, tasks=("regression",), inputs=("omics",))
     with pytest.raises(UsageError, match="did you mean 'omics'"):
         run(screen, inputs=("omic",))
@@ -273,3 +274,23 @@ def test_one_shot_transfer_and_target_genes_run_through_the_store(screen: Path, 
     assert genes.rows["readouts"].max() == 10
     for identifier in done.report.runs:
         assert entries.verify(done.store, identifier)["verified"]
+
+
+def test_a_task_that_knows_no_omics_keeps_its_units_and_images_beside_one_that_does(screen: Path) -> None:
+    wanted = settings(
+        screen, tasks=("target", "regression"), layers=("targets", "proteome"), inputs=("omics",)
+    )
+    inputs.check(wanted)
+    dataset = load(screen)
+    block = inputs.omics(wanted, dataset)
+    posed, failures = pose(wanted, dataset, None, load_protocol(wanted.protocol), block)
+    assert not failures
+    units = {task: len(set(problem.data.groups)) for task, problem in posed}
+    assert units == {"target": 18, "regression": 18}
+    said = {task: " ".join(problem.data.notes) for task, problem in posed}
+    assert "take no part" in said["target"]
+    assert "take no part" not in said["regression"]  # its layer has 18 compounds
+    everything, _ = pose(replace(wanted, inputs=("image",)), dataset, None, load_protocol(wanted.protocol))
+    assert {task: len(set(p.data.groups)) for task, p in everything} == {"target": 20, "regression": 18}
+    regression = known(()).get("tasks", "regression")
+    assert inputs.asked(wanted, regression) == ("image",)
