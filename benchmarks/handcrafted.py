@@ -5,9 +5,9 @@ Run from the repository:
 Both sides measure the same pixels and masks in one process, nuclei, cells and cytoplasm, all channels and
 pairs, with cp-measure's default settings (granularity subsampled to 1/4, neighbours by expansion) and
 CellProfiler's quantiles. Neighbours by expansion differ: cp-measure expands the objects and not their
-neighbours, CellProfiler and this package expand both. Times are CPU seconds of this one process, so a busy machine distorts them little:
-ours warm (compiled), the median of ``--repeats`` runs, cp-measure once. Each column is compared too: equal
-within rtol 1e-6 plus 1e-9 of the column's largest magnitude.
+neighbours, CellProfiler and this package expand both. Times are CPU seconds of this one process, so a busy
+machine distorts them little: ours warm (compiled), the median of ``--repeats`` runs, cp-measure once. Each
+column is compared too: equal within rtol 1e-6 plus 1e-9 of the column's largest magnitude.
 
 FOLDER (or WELLBENCH_REALDATA) holds ``images_cloome_example`` and ``images_nf1_cellpainting``; without it
 only the synthetic field runs.
