@@ -59,15 +59,16 @@ class Omics:
 
 def check(settings: Settings) -> None:
     """Refuse inputs that do not exist, and those that none of the tasks can predict from."""
-    offered = {word for name in settings.tasks for word in known(settings.plugins).get("tasks", name).inputs}
+    tasks = [known(settings.plugins).get("tasks", name) for name in settings.tasks]
+    offered = {word for task in tasks for word in task.inputs}
     for word in settings.inputs:
         if word not in INPUTS:
             raise UsageError(unknown("input", word, INPUTS))
         if word not in offered:
             listed = " and ".join(settings.tasks)
             raise UsageError(
-                f"{listed} predict{'s' * (len(settings.tasks) == 1)} from {' or '.join(sorted(offered))}, not "
-                f"from {word!r}; --inputs is for tasks such as target"
+                f"{listed} predict{'s' * (len(tasks) == 1)} from {' or '.join(sorted(offered))}, not from "
+                f"{word!r}; --inputs is for tasks such as target"
             )
 
 
