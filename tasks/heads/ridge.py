@@ -12,14 +12,16 @@ prediction for validation rows Z is
 so one eigendecomposition per inner fold serves all readouts and all penalties, and the rest is products over
 blocks of readouts. The decompositions and the final coefficients are float64. The inner validation losses,
 which only choose a penalty, use float32 products by default, and fewer of them than there are penalties: the
-shrinkage s² / (s² + α), as a function of s, hardly differs between neighbours on a grid, so that every
-penalty's residual is a combination w of those of a few penalties and of the mean, within :data:`SPAN`. With G
-the products of these few residuals, its summed square is wᵀ G w.
+shrinkage s² / (s² + α), as a function of s, hardly differs between neighbours on a grid, the less the
+narrower the range of s. So the directions are divided into :data:`BANDS` by their s, and within a band every
+penalty's prediction is a combination of those of a few penalties, within :data:`SPAN`. The predictions of all
+penalties are then one more product, of the combinations' weights with the few.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -42,6 +44,12 @@ TIES = 1e-5
 
 SPAN = 1e-6
 """Largest error of a shrinkage, between 0 and 1, that is combined from those of other penalties."""
+
+ROWS = 16
+"""Validation rows whose residuals are formed at a time."""
+
+BANDS = 3
+"""Bands of directions; more of them need fewer products with the readouts and more with the weights."""
 
 
 @dataclass(frozen=True)
@@ -80,27 +88,48 @@ class _Basis:
 
 @dataclass(frozen=True, eq=False)
 class _Inner:
-    """An inner fold: its validation rows, ``right`` (k, train), and ``shrunk`` (v, k) and ``weights``, which
-    give the residuals of all penalties (see :func:`_squares`).
+    """An inner fold.
+
+    Parameters
+    ----------
+    valid
+        (m,) its validation rows.
+    right
+        (k, m - v) takes the training readouts to the directions.
+    parts
+        Per product, the directions it is about and the shrunk scores (v, directions) of the validation rows.
+    weights
+        (A + 1, parts) of the products in the prediction of each penalty; zeros for the mean, which is last.
+        None where each product is a penalty's own.
     """
 
     valid: NDArray[np.bool_]
     right: NDArray[Any]
-    shrunk: list[NDArray[Any]]
-    weights: NDArray[np.float64] | None
+    parts: list[tuple[slice, NDArray[Any]]]
+    weights: NDArray[Any] | None
 
     def losses(self, z: NDArray[Any]) -> NDArray[np.float64]:
-        """Squared validation errors (penalties, t) of readouts z (m, t)."""
+        """Squared validation errors (A + 1, t) of readouts z (m, t)."""
         train = z[~self.valid]
         centre = train.mean(axis=0)
-        projected = self.right @ (train - centre)  # (k, t)
-        target = z[self.valid] - centre
-        residuals = np.empty((len(self.shrunk) + 1, *target.shape), z.dtype)
-        np.negative(target, out=residuals[-1])
-        for i, left in enumerate(self.shrunk):
-            np.matmul(left, projected, out=residuals[i])
-            residuals[i] -= target
-        return _squares(residuals, self.weights)
+        train -= centre
+        projected = self.right @ train  # (k, t)
+        target = z[self.valid]
+        target -= centre
+        v, t = target.shape
+        predictions = np.empty((v, len(self.parts), t), z.dtype)
+        for i, (band, left) in enumerate(self.parts):
+            np.matmul(left, projected[band], out=predictions[:, i])
+        total = np.zeros((len(self.parts if self.weights is None else self.weights), t))
+        for start in range(0, v, ROWS):  # few rows at a time stay in the processor's cache
+            own = predictions[start : start + ROWS]
+            if self.weights is not None:
+                own = np.matmul(self.weights, own)  # (A + 1, parts) @ (ROWS, parts, t)
+            own -= target[start : start + ROWS, None]
+            total += np.einsum("vat,vat->at", own, own)
+        if self.weights is None:
+            total = np.concatenate([total, np.einsum("vt,vt->t", target, target)[None]])
+        return total
 
 
 class Ridge(Head):
@@ -216,54 +245,53 @@ class Ridge(Head):
         basis = _decompose(X[~valid])
         scores = (X[valid] - basis.centre) @ basis.left  # (v, k)
         finite = self.penalties_[:-1]
-        few, weights = _span(basis.squares, finite) if dtype == np.float32 else (np.arange(len(finite)), None)
-        # (few, v, k): the penalty acts on the few validation rows, not on the many readouts.
-        shrunk = [(scores / (basis.squares + a)).astype(dtype) for a in finite[few]]
-        return _Inner(valid, basis.right.astype(dtype), shrunk, weights)
+        parts: list[tuple[slice, NDArray[Any]]] = []
+        rows = []
+        for band in _bands(len(basis.squares), BANDS if dtype == np.float32 else 1):
+            squares = basis.squares[band]
+            few, weights = _span(squares, finite, SPAN if dtype == np.float32 else 0.0)
+            # The penalty acts on the few validation rows, not on the many readouts.
+            parts += [(band, (scores[:, band] / (squares + a)).astype(dtype)) for a in finite[few]]
+            rows.append(weights)
+        if dtype == np.float64:
+            return _Inner(valid, basis.right, parts, None)
+        whole = np.zeros((len(self.penalties_), len(parts)))
+        whole[:-1] = np.concatenate(rows, axis=1)
+        return _Inner(valid, basis.right.astype(dtype), parts, whole.astype(dtype))
 
     def _blocks(self, columns: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         for start in range(0, len(columns), self.config.block):
             yield columns[start : start + self.config.block]
 
 
+def _bands(directions: int, number: int) -> list[slice]:
+    """Divide directions in the order of their s into bands of about the same size."""
+    edges = np.linspace(0, directions, min(number, max(directions, 1)) + 1).round().astype(int)
+    return [slice(int(a), int(b)) for a, b in pairwise(edges)]
+
+
 def _span(
-    squares: NDArray[np.float64], penalties: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-    """Choose penalties whose shrinkages span those of all A within :data:`SPAN`.
+    squares: NDArray[np.float64], penalties: NDArray[np.float64], error: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Choose penalties whose shrinkages span those of all A within ``error``.
 
     Returns
     -------
     few
-        Places of the chosen ones, by pivoted QR.
+        Places of the chosen ones, by pivoted QR; all of them where fewer do not suffice.
     weights
-        (A + 1, few + 1) of the residuals of the chosen and of the mean, which is last; None when all are
-        chosen.
+        (A, few) of the chosen in each.
     """
     from scipy.linalg import lstsq, qr
 
     shrinkage = squares[:, None] / (squares[:, None] + penalties)
     order = qr(shrinkage, mode="r", pivoting=True, check_finite=False)[1]
-    for count in range(1, len(penalties)):
+    for count in range(1, len(penalties) if error else 0):
         few = np.sort(order[:count])
         combined = lstsq(shrinkage[:, few], shrinkage, check_finite=False)[0]  # (few, A)
-        if np.abs(shrinkage[:, few] @ combined - shrinkage).max(initial=0.0) <= SPAN:
-            whole = np.zeros((len(penalties) + 1, count + 1))
-            whole[:-1, :-1] = combined.T
-            whole[:, -1] = 1.0 - whole[:, :-1].sum(axis=1)
-            return few, whole
-    return np.arange(len(penalties)), None
-
-
-def _squares(residuals: NDArray[Any], weights: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Summed squares (A + 1, t) of the combinations ``weights`` of residuals (few + 1, v, t)."""
-    if weights is None:
-        return np.stack([np.einsum("vt,vt->t", r, r) for r in residuals]).astype(np.float64)
-    size = len(residuals)
-    gram = np.empty((size, size, residuals.shape[2]))
-    for i, j in zip(*np.triu_indices(size), strict=True):
-        gram[i, j] = gram[j, i] = np.einsum("vt,vt->t", residuals[i], residuals[j])
-    total: NDArray[np.float64] = np.einsum("ai,ijt,aj->at", weights, gram, weights, optimize=True)
-    return total.clip(min=0.0)
+        if np.abs(shrinkage[:, few] @ combined - shrinkage).max(initial=0.0) <= error:
+            return few, combined.T
+    return np.arange(len(penalties)), np.eye(len(penalties))
 
 
 def patterns(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:

@@ -188,9 +188,10 @@ def test_losses_combined_from_few_penalties_are_those_of_every_penalty(D):
         for products in ("float32", "float64")
     )
     inner = combined._prepare(X - X.mean(axis=0), assign(groups, 4, 0) == 1)
-    assert len(inner.shrunk) < 15
+    assert len({id(left) for _, left in inner.parts}) == len(inner.parts) < 30
+    assert sum(left.shape[1] for _, left in inner.parts) < 10 * len(inner.right)
     z = ((Y - Y.mean(axis=0)) / Y.std(axis=0)).astype(np.float32)
     full = each._prepare(X - X.mean(axis=0), assign(groups, 4, 0) == 1)
-    assert len(full.shrunk) == 20
+    assert [left.shape[1] for _, left in full.parts] == [len(full.right)] * 20
     np.testing.assert_allclose(inner.losses(z), full.losses(z.astype(float)), rtol=1e-4)
     np.testing.assert_allclose(combined.inner_loss_, each.inner_loss_, rtol=1e-4)
