@@ -102,16 +102,32 @@ def commands(
         if not own:
             continue
         words = ["bench", "run"]
-        for name in dict.fromkeys(
-            f"{r['name']}:{r['preset']}" if r["preset"] != "default" else r["name"] for r in own
-        ):
+        for name in dict.fromkeys(_entrant(r) for r in own if r.get("inputs", "image") != "omics"):
             words += ["-f", name]
-        words += ["--task", first["task"], "--layer", first["layer"].partition(":")[0]]
-        for head in dict.fromkeys(r["head"] for r in own):
-            words += ["--head", head]
+        words += ["--task", first["task"]]
+        if first["head"] != "none":  # a task on features as they are asks of labels, not of one layer
+            words += ["--layer", first["layer"].partition(":")[0], *_inputs(own)]
+            words += [word for head in dict.fromkeys(r["head"] for r in own) for word in ("--head", head)]
         words += ["--protocol", first["protocol"]["name"], "--dataset", "DATASET"]
-        found.append((f"Run again: {board.title}", shlex.join(words)))
+        again = shlex.join(words)
+        if again not in dict(found).values():
+            found.append((f"Run again: {board.title}", again))
     return found
+
+
+def _entrant(record: Mapping[str, Any]) -> str:
+    """Return what names an entrant on the command line."""
+    name = str(record["name"])
+    return name if record["preset"] == "default" else f"{name}:{record['preset']}"
+
+
+def _inputs(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the options that say what is predicted from, where it is not images alone."""
+    asked = dict.fromkeys(str(record.get("inputs", "image")) for record in records)
+    if set(asked) == {"image"}:
+        return []
+    layer = next(str(r["label"]).rpartition(" + ")[2] for r in records if r.get("inputs", "image") != "image")
+    return [*(word for name in asked for word in ("--inputs", name)), "--omics", layer]
 
 
 def _text(value: Any) -> str:

@@ -39,11 +39,17 @@ def intervals(board: Board) -> Figure | Absent:
     present = [role for role in ROLES if role in set(data["role"])]
     colour = alt.Color("role:N", title="role", scale=_roles(present))
     chart = alt.Chart(data)
-    spans = chart.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", title=metric_title(board), scale=alt.Scale(zero=board.metric == "skill", nice=True)),
-        x2="high:Q",
-        y=y,
-        color=colour,
+    spans = (
+        alt.Chart(_with_interval(data))
+        .mark_rule(strokeWidth=2)
+        .encode(
+            x=alt.X(
+                "low:Q", title=metric_title(board), scale=alt.Scale(zero=board.metric == "skill", nice=True)
+            ),
+            x2="high:Q",
+            y=y,
+            color=colour,
+        )
     )
     points = chart.mark_point(filled=True, size=70, opacity=1).encode(
         x=alt.X("skill:Q", title=metric_title(board)),
@@ -62,12 +68,15 @@ def intervals(board: Board) -> Figure | Absent:
         .encode(x="floor:Q")
     )
     level = 100 * (1 - board.rules.level)
+    lines = f"lines: {level:g} % interval of the procedure's expected value"
+    if not len(_with_interval(data)):
+        lines = "no interval, because error rates under this protocol have not been measured"
     caption = (
-        f"Points: mean {board.metric} over readouts; lines: {level:g} % interval of the procedure's expected "
-        f"value. Dashed: what the floor scores. Overlapping "
-        "intervals do not decide a pair: see the comparison matrix."
+        f"Points: mean {board.metric} over readouts; {lines}. Dashed: what the floor scores. Overlapping "
+        "intervals do not decide a pair: see the comparison of every pair."
     )
-    whole = (nothing + spans + points).properties(width="container", height=by_rows(order))
+    layers = [nothing, spans, points] if len(_with_interval(data)) else [nothing, points]
+    whole = alt.layer(*layers).properties(width="container", height=by_rows(order))
     return Figure("intervals", title, caption, whole, data)
 
 
@@ -78,7 +87,7 @@ def matrix(board: Board) -> Figure | Absent:
     if pairs.empty:
         return Absent(title, "fewer than two runs of this board can be compared")
     names = labels(board)
-    chances = [c for c in ("p_worse", "p_same", "p_better") if c in pairs.columns]
+    chances = [c for c in ("p_worse", "p_same", "p_better") if c in pairs and pairs[c].notna().all()]
     records = []
     for pair in pairs.to_dict("records"):
         mirrored = {"p_worse": "p_better", "p_better": "p_worse", "p_same": "p_same"}
@@ -157,11 +166,15 @@ def cost(board: Board) -> Figure | Absent:
     present = [role for role in ROLES if role in set(data["role"])]
     colour = alt.Color("role:N", scale=_roles(present))
     base = alt.Chart(data)
-    spans = base.mark_rule(strokeWidth=2, opacity=0.6).encode(
-        x=x,
-        y=alt.Y("low:Q", title=metric_title(board), scale=alt.Scale(zero=board.metric == "skill")),
-        y2="high:Q",
-        color=colour,
+    spans = (
+        alt.Chart(_with_interval(data))
+        .mark_rule(strokeWidth=2, opacity=0.6)
+        .encode(
+            x=x,
+            y=alt.Y("low:Q", title=metric_title(board), scale=alt.Scale(zero=board.metric == "skill")),
+            y2="high:Q",
+            color=colour,
+        )
     )
     points = base.mark_point(filled=True, size=80, opacity=1).encode(
         x=x,
@@ -179,10 +192,16 @@ def cost(board: Board) -> Figure | Absent:
     text = base.mark_text(align="left", dx=8, dy=-6, limit=150).encode(x=x, y="skill:Q", text="entrant:N")
     caption = (
         "Time is what features, weights and heads took when they were computed, summed over processes; the "
-        "machine is in the versions. Vertical lines: intervals."
+        "machine is in the versions. Vertical lines, where there are any: intervals."
     )
-    chart = (spans + points + text).properties(width="container", height=280)
+    layers = [spans, points, text] if len(_with_interval(data)) else [points, text]
+    chart = alt.layer(*layers).properties(width="container", height=280)
     return Figure("cost", title, caption, chart, data)
+
+
+def _with_interval(data: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose interval is known."""
+    return data[np.isfinite(data["low"]) & np.isfinite(data["high"])]
 
 
 def _roles(present: list[str]) -> alt.Scale:

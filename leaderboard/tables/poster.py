@@ -40,7 +40,7 @@ def levels(boards: Sequence[Board]) -> Table | Absent:
         Boards of one task and layer, such as ``LAYER:up`` and ``LAYER:down``, or a single one.
     """
     title = "Readouts that reach a level"
-    scored = [board for board in boards if board.entries[0].fold_values is not None]
+    scored = [board for board in boards if board.metric == "ROC AUC"]
     if not scored:
         return Absent(title, "this task is not scored by ROC AUC")
     rows = []

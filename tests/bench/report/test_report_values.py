@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from bench.report.facts import audit
+from bench.report.facts import _entrant, _inputs, audit
 from bench.report.values import _skill, first_repeat
 from tasks.base import FoldId, FoldResult, TaskData
 from tasks.regression import Regression
@@ -45,6 +45,24 @@ def test_skill_within_a_dose_is_that_of_the_task():
 
 def test_the_first_repeat_holds_every_unit_once():
     assert first_repeat([[0, 0], [0, 1], [1, 0], [1, 1]]) == [(0, 0), (0, 1)]
+
+
+def test_the_command_that_runs_a_board_again_names_entrants_inputs_and_layer():
+    def record(name, label, inputs):
+        return {
+            "name": name,
+            "label": label,
+            "inputs": inputs,
+            "preset": "tiny" if name == "mae" else "default",
+        }
+
+    both = record("mae", "mae[tiny, 1 %] + transcripts", "image+omics")
+    records = [record("mae", "mae[tiny, 1 %]", "image"), both, record("omics", "transcripts", "omics")]
+    assert [_entrant(r) for r in records[:2]] == ["mae:tiny", "mae:tiny"]
+    assert _inputs(records) == [
+        "--inputs", "image", "--inputs", "image+omics", "--inputs", "omics", "--omics", "transcripts",
+    ]  # fmt: skip
+    assert _inputs(records[:1]) == []
 
 
 def test_findings_of_several_runs_stand_once():

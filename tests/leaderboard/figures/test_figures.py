@@ -165,6 +165,21 @@ def test_violins_have_a_row_per_condition_where_the_scores_have_strata(board):
     assert set(violins([changed]).data["layer"]) == {"transcripts", "transcripts, M1", "transcripts, M2"}
 
 
+def test_a_board_without_intervals_draws_points_alone(make_entry, make_folds):
+    rng = np.random.default_rng(0)
+    folds = make_folds(2, 2, 6)
+    e0 = np.ones((2, 6, 4))
+    runs = [
+        make_entry(rng.random(e0.shape), e0, folds, label=name, variance_measured=False, seconds=1.0)
+        for name in ("a", "b")
+    ]
+    board = Leaderboard(runs).boards[0]
+    for figure in (intervals(board), cost(board)):
+        marks = [layer["mark"]["type"] for layer in figure.spec()["layer"] if "x2" in layer["encoding"]]
+        assert marks == []
+        assert len(figure.data) == 2
+
+
 def test_the_dashed_line_is_what_the_floor_scores(board):
     from leaderboard.tables.naming import floor_value
 
