@@ -286,6 +286,23 @@ def load_record(store: Store, run: str) -> dict[str, Any]:
     return record
 
 
+def _coverage(tested: Sequence[FoldResult]) -> float:
+    """Return the share of what was to be predicted, units and readouts alike, that was.
+
+    A readout that the floor cannot predict either (nothing was observed in training) is not asked for. A task
+    without a head has one column of floor, and its units count.
+    """
+    asked = found = 0
+    for own in tested:
+        wanted = own.floor == own.floor  # not NaN
+        given = own.prediction == own.prediction
+        if given.shape != wanted.shape:
+            given, wanted = given.any(axis=1), wanted.any(axis=1)
+        asked += int(wanted.sum())
+        found += int((given & wanted).sum())
+    return found / asked if asked else 0.0
+
+
 def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Score the run, commit scores and summands, then the record that makes it appear."""
     if store.has(f"runs/run={spec.run}"):
@@ -296,8 +313,6 @@ def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, 
     scored = rescore(store, problem, spec.task, spec.run, spec.folds, spec.permute_seed, spec.plugins)
     costs = [store.manifest(fold_folder(spec.run, *f))["provenance"] for f in spec.folds]
     tested = [load_fold(store, spec.run, *f) for f in spec.folds]
-    rows = sum(len(t.rows) for t in tested)
-    predicted = sum(int((t.prediction == t.prediction).any(axis=1).sum()) for t in tested)
     record = {k: v for k, v in facts.items() if k not in ("cost", "key_document")} | {
         "schema_version": 1,
         "run": spec.run,
@@ -306,7 +321,7 @@ def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, 
         "head": spec.head,
         "permute_seed": spec.permute_seed,
         "folds": [list(f) for f in spec.folds],
-        "coverage": predicted / rows if rows else 0.0,
+        "coverage": _coverage(tested),
         "protocol": {
             "name": spec.protocol.name,
             "hash": spec.protocol.hash,

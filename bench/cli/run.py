@@ -141,6 +141,8 @@ def _execute(settings: Settings, *, json_: bool) -> int:
 
     if not json_ and dataset_path(settings.dataset) is None:
         ui.err().print(DEMO_BANNER, style="bold", markup=False)
+    for line in _dear(settings) if not json_ else ():
+        ui.err().print(line, markup=False)
     with ui.progress(quiet=json_) as tick:
         done = start(settings, tick)
         boards = Leaderboard([load_entry(done.store, run) for run in done.report.runs]).boards
@@ -162,6 +164,14 @@ def _execute(settings: Settings, *, json_: bool) -> int:
         for line in _remarks(done):
             ui.err().print(line, markup=False)
     return PARTIAL if done.report.failures else 0
+
+
+def _dear(settings: Settings) -> list[str]:
+    """Return what each dear head costs, said before anything is computed."""
+    from bench.entrants import known
+
+    heads = [(name, known(settings.plugins).get("heads", name)) for name in settings.heads]
+    return [f"Head {name} {head.cost}." for name, head in heads if head.cost]
 
 
 def _remarks(done: Done) -> list[str]:
@@ -191,7 +201,7 @@ def _dry_run(settings: Settings, *, json_: bool) -> int:
     if json_:
         ui.emit(found.plain())
         return 0
-    for line in found.lines():
+    for line in [*found.lines(), *_dear(settings)]:
         ui.print_text(line + "\n")
     return 0
 
