@@ -16,6 +16,7 @@ Blocks = Literal["pre-norm", "parallel-scaling"]
 FourierNorm = Literal["backward", "ortho", "forward"]
 LossOn = Literal["masked-tokens", "all-tokens"]
 Pooling = Literal["avg", "cls"]
+ChannelTokens = Literal["joint", "agnostic"]
 
 PAPER_CROPS = 100_000 * 2_048  # steps x batch of the poster's training
 
@@ -36,15 +37,21 @@ class MaeConfig:
         afterwards, never before.
     augment
         ``"dihedral"`` turns and mirrors each training crop by a random element of the square's symmetries.
+    channel_tokens
+        ``"joint"``: a token is a patch of all channels. ``"agnostic"``: it is a patch of one channel; one
+        projection serves all, positions repeat, one mask covers all C L tokens, and the decoder has a learned
+        token, cross-attention to all tokens and blocks of its own per channel (CA-MAE, Kraus et al. 2024).
     patch, dim, depth, heads, mlp_ratio, qk_norm, blocks, layer_scale
         Encoder: patch edge P, width D, transformer blocks (timm's ``Block`` or ``ParallelScalingBlock``),
         attention heads, initial LayerScale (0 for none).
     decoder_dim, decoder_depth, decoder_heads
-        Decoder; one layer by default, as in the poster.
+        Decoder; one layer by default, as in the poster. He et al. and Kraus et al. have 8 layers of width 512
+        with 16 heads.
     mask_ratio
         Share r of patches hidden in training; int(L (1 - r)) stay visible.
-    fourier_weight, fourier_norm, loss_on
-        Objective, see :func:`featurizers.mae.loss.objective`.
+    fourier_weight, fourier_norm, loss_on, foreground_weight
+        Objective, see :func:`featurizers.mae.loss.objective`. ``foreground_weight`` is our reading of the
+        poster's third, single-cell term, which it names without a formula; 0 leaves it out.
     steps, batch, micro_batch
         Optimiser steps, crops per step, crops per forward pass (0: the whole batch at once).
     crops_per_field
@@ -69,6 +76,7 @@ class MaeConfig:
     standardise: Standardise = "dataset"
     augment: Augment = "dihedral"
 
+    channel_tokens: ChannelTokens = "joint"
     patch: int = 4
     dim: int = 128
     depth: int = 4
@@ -86,6 +94,7 @@ class MaeConfig:
     fourier_weight: float = 0.01
     fourier_norm: FourierNorm = "backward"
     loss_on: LossOn = "masked-tokens"
+    foreground_weight: float = 0.0
 
     steps: int = 400
     batch: int = 128
@@ -130,8 +139,8 @@ class MaeConfig:
                 "it must lie between 0 and 1 and keep at least one"
             )
             raise FeaturizerError(msg)
-        if not 0 <= self.fourier_weight <= 1 or not 0 <= self.warmup_share < 1:
-            msg = "mae: fourier_weight must lie in [0, 1] and warmup_share in [0, 1)"
+        if not (0 <= self.fourier_weight <= 1 and 0 <= self.foreground_weight <= 1 > self.warmup_share >= 0):
+            msg = "mae: fourier_weight and foreground_weight must lie in [0, 1] and warmup_share in [0, 1)"
             raise FeaturizerError(msg)
         if not -self.depth <= self.block < self.depth:
             msg = f"mae: block={self.block}, but the encoder has blocks 0 to {self.depth - 1} (-1: the last)"

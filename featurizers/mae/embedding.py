@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from featurizers.base import Embedding, Field
 from featurizers.mae.config import MaeConfig
-from featurizers.mae.loss import to_patches
+from featurizers.mae.loss import to_channel_patches, to_patches
 from featurizers.mae.model import Encoder
 from featurizers.passes import embed_cells as embed_in_passes
 from featurizers.training.pixels import Statistics, cut_cells, prepare
@@ -29,16 +29,22 @@ def embed_cells(
     FeaturizerError
         When a field has another number of channels than the encoder, or an embedding is not finite.
     """
+    agnostic = config.channel_tokens == "agnostic"
+    channels = encoder.embed.in_features // config.patch**2
+    if agnostic and fields:
+        channels = len(fields[0].channels)
 
     def forward(pixels: Tensor, inside: Tensor) -> Tensor:
-        images = prepare(pixels, inside, config, statistics)
-        return pool(encoder(to_patches(images, config.patch), block=config.block), config)
+        patches = to_patches(prepare(pixels, inside, config, statistics), config.patch)
+        if agnostic:
+            patches = to_channel_patches(patches)
+        return pool(encoder(patches, block=config.block), config)
 
     return embed_in_passes(
         fields,
         lambda field: cut_cells(field, config),
         forward,
-        channels=encoder.embed.in_features // config.patch**2,
+        channels=channels,
         edge=config.crop,
         width=config.dim,
         device=encoder.class_token.device,

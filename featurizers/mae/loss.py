@@ -16,11 +16,12 @@ from featurizers.mae.config import FourierNorm, LossOn
 
 
 class Objective(NamedTuple):
-    """The value to minimise and its two parts, scalars."""
+    """The value to minimise and its parts, scalars."""
 
     loss: Tensor
     squared: Tensor
     fourier: Tensor
+    foreground: Tensor
 
 
 def to_patches(images: Tensor, patch: int) -> Tensor:
@@ -28,6 +29,12 @@ def to_patches(images: Tensor, patch: int) -> Tensor:
     n, channels, height, width = images.shape
     grid = images.reshape(n, channels, height // patch, patch, width // patch, patch)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(n, -1, channels, patch, patch)
+
+
+def to_channel_patches(patches: Tensor) -> Tensor:
+    """Make each channel of a patch a token: (N, L, C, P, P) to (N, C L, 1, P, P), channel by channel."""
+    n, tokens, channels, patch, _ = patches.shape
+    return patches.permute(0, 2, 1, 3, 4).reshape(n, channels * tokens, 1, patch, patch)
 
 
 def to_images(patches: Tensor) -> Tensor:
@@ -71,8 +78,10 @@ def objective(
     weight: float = 0.01,
     norm: FourierNorm = "backward",
     loss_on: LossOn = "masked-tokens",
+    foreground: Tensor | None = None,
+    foreground_weight: float = 0.0,
 ) -> Objective:
-    """Return (1 - a) Σ m mse / Σ m + a Σ m ft / Σ m.
+    """Return (1 - g) [(1 - a) Σ m mse / Σ m + a Σ m ft / Σ m] + g Σ m f mse / Σ m f.
 
     Parameters
     ----------
@@ -86,13 +95,24 @@ def objective(
         Scaling of the transform, as in ``torch.fft.fft2``.
     loss_on
         m: ``"masked-tokens"`` the mask itself (visible tokens have no gradient), ``"all-tokens"`` ones.
+    foreground, foreground_weight
+        f (N, L), the share of each token's pixels that belong to the cell, and g. The poster names a third,
+        single-cell loss without a formula; reconstruction weighted by foreground is our reading of it.
 
     Source: Kraus et al. 2024; He et al. 2022 for the masked mean.
     """
     counted = mask if loss_on == "masked-tokens" else torch.ones_like(mask)
     total = counted.sum()
-    squared = (squared_error(predicted, target) * counted).sum() / total
-    if weight == 0:
-        return Objective(squared, squared, torch.zeros_like(squared))
-    fourier = (fourier_error(predicted, target, norm) * counted).sum() / total
-    return Objective((1 - weight) * squared + weight * fourier, squared, fourier)
+    error = squared_error(predicted, target)
+    squared = (error * counted).sum() / total
+    fourier = own = torch.zeros_like(squared)
+    loss = squared
+    if weight:
+        fourier = (fourier_error(predicted, target, norm) * counted).sum() / total
+        loss = (1 - weight) * squared + weight * fourier
+    if foreground_weight:
+        assert foreground is not None
+        weights = counted * foreground
+        own = (error * weights).sum() / weights.sum().clamp(min=torch.finfo(error.dtype).eps)
+        loss = (1 - foreground_weight) * loss + foreground_weight * own
+    return Objective(loss, squared, fourier, own)

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from featurizers.mae.config import MaeConfig
 from featurizers.mae.masking import Masking, random_masking, select
@@ -72,13 +73,15 @@ class Encoder(nn.Module):
         Parameters
         ----------
         patches
-            (N, L, C, P, P).
+            (N, L, C, P, P), or with channel-agnostic tokens (N, C L, 1, P, P).
         keep
-            (N, K) indices of the patches to encode; None for all L.
+            (N, K) indices of the tokens to encode; None for all.
         block
             Index of the block after which to stop; the final LayerNorm is always applied.
         """
-        positions = self.positions[None].expand(len(patches), -1, -1)
+        # tokens of several channels share the positions of their patches
+        positions = self.positions.repeat(patches.shape[1] // len(self.positions), 1)
+        positions = positions[None].expand(len(patches), -1, -1)
         if keep is not None:
             patches, positions = select(patches, keep), select(positions, keep)
         tokens = self.embed(patches.flatten(2)) + positions  # (N, K, D)
@@ -119,19 +122,90 @@ class Decoder(nn.Module):
         return flat.reshape(*flat.shape[:2], *self.shape)
 
 
+class CrossAttention(nn.Module):
+    """Tokens of one channel look at the tokens of all: x + attention(x, all), then x + MLP(x)."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm_all, self.norm_mlp = _Norm(dim), _Norm(dim), _Norm(dim)
+        self.query, self.key_value, self.out = (
+            nn.Linear(dim, dim),
+            nn.Linear(dim, 2 * dim),
+            nn.Linear(dim, dim),
+        )
+        hidden = int(dim * mlp_ratio)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+    def forward(self, tokens: Tensor, everything: Tensor) -> Tensor:
+        """Return (N, L, D) of tokens (N, L, D) and all tokens (N, M, D)."""
+        query = self.query(self.norm(tokens)).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        key, value = self.key_value(self.norm_all(everything)).chunk(2, dim=2)
+        key, value = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (key, value))
+        seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        tokens = tokens + self.out(seen)
+        return cast("Tensor", tokens + self.mlp(self.norm_mlp(tokens)))
+
+
+class ChannelDecoder(nn.Module):
+    """Decode each channel apart: a learned token per channel, cross-attention, blocks of its own.
+
+    Cross-attention and the last linear map are shared by the channels.
+
+    Source: Kraus et al. 2024 (CA-MAE).
+    """
+
+    positions: Tensor
+
+    def __init__(self, config: MaeConfig, channels: int) -> None:
+        super().__init__()
+        dim = config.decoder_dim
+        self.patch = config.patch
+        self.project = nn.Linear(config.dim, dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.channel_token = nn.Parameter(torch.zeros(channels, 1, dim))
+        self.register_buffer(
+            "positions", position_embedding(config.crop // config.patch, dim), persistent=False
+        )
+        self.attention = CrossAttention(dim, config.decoder_heads, config.mlp_ratio)
+        self.stacks = nn.ModuleList(
+            _blocks(config, dim, config.decoder_depth, config.decoder_heads) for _ in range(channels)
+        )
+        self.norm = _Norm(dim)
+        self.predict = nn.Linear(dim, config.patch**2)
+
+    def forward(self, tokens: Tensor, restore: Tensor) -> Tensor:
+        """Return predicted patches (N, C L, 1, P, P) from tokens (N, 1 + K, D) and the order (N, C L)."""
+        tokens = self.project(tokens)
+        visible = tokens[:, 1:]
+        hidden = self.mask_token.expand(len(tokens), restore.shape[1] - visible.shape[1], -1)
+        filled = select(torch.cat([visible, hidden.to(visible.dtype)], dim=1), restore)
+        channels = filled.unflatten(1, (len(self.stacks), -1)) + self.positions + self.channel_token
+        everything = torch.cat([tokens[:, :1], channels.flatten(1, 2)], dim=1)
+        decoded = []
+        for own, stack in zip(channels.unbind(1), self.stacks, strict=True):
+            rows = self.attention(own, everything)
+            for layer in cast("nn.ModuleList", stack):
+                rows = layer(rows)
+            decoded.append(rows)
+        flat = cast("Tensor", self.predict(self.norm(torch.cat(decoded, dim=1))))
+        return flat.reshape(*flat.shape[:2], 1, self.patch, self.patch)
+
+
 class MaskedAutoencoder(nn.Module):
     """Encoder and decoder, initialised from one explicit generator."""
 
     def __init__(self, config: MaeConfig, channels: int, generator: torch.Generator) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not move the global state
-            self.encoder = Encoder(config, channels)
-            self.decoder = Decoder(config, channels)
+            agnostic = config.channel_tokens == "agnostic"
+            self.encoder = Encoder(config, 1 if agnostic else channels)
+            self.decoder = ChannelDecoder(config, channels) if agnostic else Decoder(config, channels)
         self.ratio = config.mask_ratio
         _initialise(self, generator)
 
     def forward(self, patches: Tensor, noise: Tensor) -> tuple[Tensor, Masking]:
-        """Return predicted patches (N, L, C, P, P) and the masking that ``noise`` (N, L) gives."""
+        """Return predictions shaped as ``patches``, and the masking that ``noise`` (N, tokens) gives."""
         masking = random_masking(noise, self.ratio)
         return self.decoder(self.encoder(patches, masking.keep), masking.restore), masking
 
@@ -145,5 +219,5 @@ def _initialise(model: nn.Module, generator: torch.Generator) -> None:
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for name, parameter in model.named_parameters():
-            if name.endswith(("class_token", "mask_token")):
+            if name.endswith(("class_token", "mask_token", "channel_token")):
                 parameter.normal_(0.0, 0.02, generator=generator)

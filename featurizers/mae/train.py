@@ -9,7 +9,7 @@ from torch import Tensor
 
 from featurizers.base import FieldSource, FitContext
 from featurizers.mae.config import MaeConfig
-from featurizers.mae.loss import objective, to_patches
+from featurizers.mae.loss import objective, to_channel_patches, to_patches
 from featurizers.mae.model import MaskedAutoencoder
 from featurizers.training import parallel
 from featurizers.training.cropfile import CropFile, collect, discard
@@ -122,29 +122,38 @@ class _Batches:
     statistics: Statistics | None
     device: torch.device
 
-    def of_step(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return this process's prepared images (N, C, S, S) and masking noise (N, L) of a step."""
+    def of_step(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return this process's patches, the share of each that is cell (N, L), and masking noise (N, L).
+
+        With channel-agnostic tokens L counts every channel's.
+        """
         config, own = self.config, parallel.share(self.config.batch)
         index = batch_indices(self.seed, step, config.batch, len(self.crops.pixels))[own].numpy()
         pixels = torch.from_numpy(self.crops.pixels[index]).to(self.device)
         inside = torch.from_numpy(self.crops.inside[index]).to(self.device)
-        images = prepare(pixels, inside, config, self.statistics)
+        # the mask is turned with the image, as one more channel
+        images = torch.cat([prepare(pixels, inside, config, self.statistics), inside[:, None].float()], dim=1)
         if config.augment == "dihedral":
             draw = stream(self.seed, "augment", step)
             element = torch.randint(8, (config.batch,), generator=draw)[own]
             images = dihedral(images, element.to(self.device))
-        noise = torch.rand(config.batch, config.tokens, generator=stream(self.seed, "mask", step))[own]
-        return images, noise.to(self.device)
+        patches = to_patches(images, config.patch)
+        patches, foreground = patches[:, :, :-1], patches[:, :, -1].mean(dim=(2, 3))
+        if config.channel_tokens == "agnostic":
+            foreground = foreground.repeat(1, patches.shape[2])
+            patches = to_channel_patches(patches)
+        draw = stream(self.seed, "mask", step)
+        noise = torch.rand(config.batch, patches.shape[1], generator=draw)[own]
+        return patches, foreground, noise.to(self.device)
 
 
 def _gradient(model: MaskedAutoencoder, config: MaeConfig, batches: _Batches, step: int) -> dict[str, Tensor]:
     """Leave the gradient of this process's share of the objective; return that share and its parts."""
-    images, noise = batches.of_step(step)
+    batch = batches.of_step(step)
     size = config.micro_batch or config.batch
     figures: dict[str, Tensor] = {}
-    for part, draw in zip(torch.split(images, size), torch.split(noise, size), strict=True):
-        patches = to_patches(part, config.patch)
-        with autocast(images.device, config.precision):
+    for patches, foreground, draw in zip(*(torch.split(values, size) for values in batch), strict=True):
+        with autocast(patches.device, config.precision):
             predicted, masking = model(patches, draw)
         found = objective(
             predicted.float(),
@@ -153,8 +162,10 @@ def _gradient(model: MaskedAutoencoder, config: MaeConfig, batches: _Batches, st
             weight=config.fourier_weight,
             norm=config.fourier_norm,
             loss_on=config.loss_on,
+            foreground=foreground,
+            foreground_weight=config.foreground_weight,
         )
-        share = len(part) / config.batch
+        share = len(patches) / config.batch
         (found.loss * share).backward()  # type: ignore[no-untyped-call]
         for name, value in found._asdict().items():
             figures[name] = figures.get(name, torch.zeros_like(value)) + value.detach() * share
