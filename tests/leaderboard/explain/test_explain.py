@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -210,3 +213,18 @@ def test_a_table_of_locations_without_its_columns_is_refused(tmp_path):
         read_locations(path)
     with pytest.raises(BoardError, match="cannot be read"):
         read_locations(tmp_path / "none.csv")
+
+
+@pytest.mark.realdata
+def test_the_atlas_of_2017_is_read_whole():
+    root = os.environ.get("WELLBENCH_REALDATA")
+    path = Path(root or "") / "target_annotation" / "hpa" / "subcellular_location_2017.tsv"
+    if not root or not path.exists():
+        pytest.skip("WELLBENCH_REALDATA names no folder with target_annotation/hpa")
+    found = read_locations(path)
+    raw = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    kept = raw[(raw[["Validated", "Supported", "Approved"]] != "").any(axis=1)]
+    assert set(kept["Gene name"]) | set(kept["Gene"]) == set(found["readout"])
+    assert "Nucleoplasm" in set(found["location"])
+    assert not found["location"].str.contains(";").any()
+    assert "TSPAN6" in set(found.loc[found["location"] == "Cytosol", "readout"])
