@@ -61,7 +61,8 @@ def main() -> None:
         loop.append(spent)
     own, peer = min(program), min(loop)
     print(
-        f"one program {own:8.2f} s   loop over {given.nets} nets {peer:8.2f} s   {peer / own:.2f} x   ({given.device})"
+    times = f"one program {own:.2f} s   loop over {given.nets} nets {peer:.2f} s"
+    print(f"{times}   {peer / own:.2f} x   ({given.device})")
     )
     print(json.dumps({"settings": vars(given), "program": program, "loop": loop}))
 
