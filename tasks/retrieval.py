@@ -113,7 +113,7 @@ class Retrieval(EmbeddingTask):
                 f"layer {data.layer!r}: label {data.readouts[column]!r} of unit row {row} is "
                 f"{data.Y[row, column]:g} ({len(wrong)} such values): labels are 1, 0 or missing"
             )
-        return with_labels(data)
+        return with_labels(data, self.config.dose)
 
     def problems(self, data: TaskData) -> tuple[TaskData, ...]:
         """Return the questions about a layer of labels: nearest neighbour and consistency."""
