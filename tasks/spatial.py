@@ -67,11 +67,11 @@ class Spatial(Regression):
         section = unit_column(data, self.config.section, "task 'spatial'")
         patient = self._patients(data)
         tested = ~data.control
-        patients = np.unique(patient[tested]) if patient is not None else []
+        patients = 0 if patient is None else len(np.unique(patient[tested]))
         sections = len(np.unique(section[tested]))
-        if patient is not None and len(patients) > 1:
+        if patient is not None and patients > 1:
             groups, kind = patient, "between-patients"
-            note = f"Spots are grouped by patient: {len(patients)} patients with {sections} sections."
+            note = f"Spots are grouped by patient: {patients} patients with {sections} sections."
         elif patient is not None:
             groups, kind = section, "within-patient"
             note = (
