@@ -274,7 +274,7 @@ def test_settings_become_a_typed_config():
     [
         (
             {"method": "magic"},
-            "unknown method 'magic'; known: otsu-log, otsu-watershed, foreground, cellpose, masks",
+            "unknown method 'magic'; known: otsu-log, otsu-watershed, foreground, whole, cellpose, masks",
         ),
         ({"radius": 3}, "no setting 'radius'; it has: radius_px"),
         ({"radius_px": "seven"}, "radius_px is a number of at least 0, not 'seven'"),
@@ -288,3 +288,9 @@ def test_settings_become_a_typed_config():
 def test_wrong_settings_are_refused_with_what_there_is(settings, words):
     with pytest.raises(DatasetError, match=words):
         segment.configure(settings)
+
+
+def test_the_whole_field_is_one_object_centred_in_it():
+    found = segment.whole((4, 7))
+    assert (found.masks["objects"] == np.ones((4, 7))).all()
+    assert (found.ids.tolist(), found.centres.tolist()) == ([1], [[1.5, 3.0]])
