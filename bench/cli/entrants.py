@@ -142,7 +142,8 @@ def _first_paragraph(found: type[Any]) -> str:
 
 def _list_kind(kind: Kind, name: str | None, registry: Registry, data: Dataset | None, json: bool) -> None:
     """List heads or tasks, or show one."""
-    facts = ("version", "layer_kinds", "floor", "default_head") if kind == "tasks" else ("version",)
+    of_task, of_head = ("layer_kinds", "floor", "default_head"), ("first_repeat_only", "cost")
+    facts = ("version", *(of_task if kind == "tasks" else of_head))
     if name is not None:
         registry.get(kind, name)
     rows = []
