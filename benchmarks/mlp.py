@@ -60,10 +60,8 @@ def main() -> None:
             spent += seconds(one)
         loop.append(spent)
     own, peer = min(program), min(loop)
-    print(
     times = f"one program {own:.2f} s   loop over {given.nets} nets {peer:.2f} s"
     print(f"{times}   {peer / own:.2f} x   ({given.device})")
-    )
     print(json.dumps({"settings": vars(given), "program": program, "loop": loop}))
 
 
