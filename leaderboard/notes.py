@@ -227,10 +227,19 @@ def _against_random_orders(placed: Sequence[Standing], rules: Rules) -> list[str
             continue
         own = entry.scores[(entry.scores["stratum"] == "all") & entry.scores["q"].notna()]
         found = int((own["q"] < rules.q).sum())
-        sentences.append(
+        sentence = (
             f"{entry.label}: {found} of {len(own)} readouts found better than in random orders, "
-            f"q < {rules.q:g} within the run."
+            f"q < {rules.q:g} within the run"
         )
+        if "p_least" in own and len(own):
+            best = float(own["p_least"].median())
+            least = math.ceil(best * len(own) / rules.q)
+            if found == 0 and least > 1:
+                sentence += (
+                    f"; with so few candidates a perfect score has p = {best:.2g}, so that fewer than "
+                    f"{least} cannot be found and 0 does not mean none"
+                )
+        sentences.append(f"{sentence}.")
     return sentences
 
 

@@ -146,21 +146,23 @@ def precision(
 
 
 def grouped(groups: list[NDArray[np.int64]], found: Precision, draws: int, seed: int) -> pd.DataFrame:
-    """Return per group of queries ``n_units``, ``score`` (mean AP), ``chance``, ``p`` and ``q``.
+    """Return per group of queries ``n_units``, ``score`` (mean AP), ``chance``, ``p``, ``p_least`` and ``q``.
 
-    ``q`` is Benjamini and Hochberg's over the groups that have a score; NaN where a group is empty.
+    ``p_least`` is the p-value of a perfect score: few candidates cannot give a small one. ``q`` is Benjamini
+    and Hochberg's over the groups that have a score; NaN where a group is empty.
     """
     from scipy.stats import false_discovery_control
 
     expected = chance_precision(found.positives, found.candidates)
     score = np.array([found.ap[own].mean() if own.size else np.nan for own in groups])
     p = p_values(score, groups, found, draws, seed)
+    least = p_values(np.where(np.isnan(score), np.nan, 1.0), groups, found, draws, seed)
     q = np.full(len(p), np.nan)
     if (~np.isnan(p)).any():
         q[~np.isnan(p)] = false_discovery_control(p[~np.isnan(p)])
     chance = [expected[own].mean() if own.size else np.nan for own in groups]
     size = [len(own) for own in groups]
-    return pd.DataFrame({"n_units": size, "score": score, "chance": chance, "p": p, "q": q})
+    return pd.DataFrame({"n_units": size, "score": score, "chance": chance, "p": p, "p_least": least, "q": q})
 
 
 def nearest(similarity: Matrix, positive: Mask, candidate: Mask) -> NDArray[np.float64]:

@@ -43,6 +43,14 @@ def test_a_control_that_scores_as_high_is_named_though_nothing_is_tested(make_en
     assert "no higher" not in " ".join(other.notes)
 
 
+def test_nothing_found_is_explained_where_a_perfect_score_would_hardly_be_significant(make_entry):
+    entries = runs(make_entry, 0.6, 0.3)
+    scores = entries[0].scores.assign(q=0.2, p_least=0.03)
+    entries[0] = type(entries[0])(**{**vars(entries[0]), "scores": scores})
+    (board,) = Leaderboard(entries).boards
+    assert "a perfect score has p = 0.03, so that fewer than 3 cannot be found" in " ".join(board.notes)
+
+
 def test_readouts_beyond_random_orders_are_counted_and_auc_levels_are_not(make_entry):
     (board,) = Leaderboard(runs(make_entry, 0.6, 0.3)).boards
     notes = " ".join(board.notes)

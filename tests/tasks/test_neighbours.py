@@ -98,6 +98,14 @@ def test_p_values_count_a_null_that_equals_what_is_observed():
     assert p[0] == pytest.approx(0.5, abs=0.08)  # one of two orders is perfect
 
 
+def test_the_least_p_value_is_that_of_a_perfect_score():
+    found = neighbours.Precision(np.array([1.0, 0.5]), np.array([1, 1]), np.array([33, 33]))
+    frame = neighbours.grouped([np.array([0]), np.array([1])], found, 20_000, 0)
+    np.testing.assert_allclose(frame["p_least"], 1 / 33, atol=0.004)
+    assert frame["p"][0] == frame["p_least"][0]
+    assert frame["p"][1] == pytest.approx(2 / 33, abs=0.006)
+
+
 def test_p_values_of_random_orders_are_not_too_small():
     rng = np.random.default_rng(3)
     groups, size, M, P = 400, 4, 20, 3
