@@ -139,12 +139,16 @@ class CrossAttention(nn.Module):
 
     def forward(self, tokens: Tensor, everything: Tensor) -> Tensor:
         """Return (N, L, D) of tokens (N, L, D) and all tokens (N, M, D)."""
-        query = self.query(self.norm(tokens)).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        query = self._heads(self.query(self.norm(tokens)))
         key, value = self.key_value(self.norm_all(everything)).chunk(2, dim=2)
-        key, value = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (key, value))
+        key, value = self._heads(key), self._heads(value)
         seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         tokens = tokens + self.out(seen)
         return cast("Tensor", tokens + self.mlp(self.norm_mlp(tokens)))
+
+    def _heads(self, rows: Tensor) -> Tensor:
+        """Split (N, M, D) into heads (N, H, M, D / H)."""
+        return rows.reshape(*rows.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class ChannelDecoder(nn.Module):
@@ -180,7 +184,8 @@ class ChannelDecoder(nn.Module):
         visible = tokens[:, 1:]
         hidden = self.mask_token.expand(len(tokens), restore.shape[1] - visible.shape[1], -1)
         filled = select(torch.cat([visible, hidden.to(visible.dtype)], dim=1), restore)
-        channels = filled.unflatten(1, (len(self.stacks), -1)) + self.positions + self.channel_token
+        n, _, dim = filled.shape
+        channels = filled.reshape(n, len(self.stacks), -1, dim) + self.positions + self.channel_token
         everything = torch.cat([tokens[:, :1], channels.flatten(1, 2)], dim=1)
         decoded = []
         for own, stack in zip(channels.unbind(1), self.stacks, strict=True):
