@@ -10,7 +10,8 @@ import pandas as pd
 
 from leaderboard.figures import overview, predicted, readouts, strata
 from leaderboard.figures.base import Figure
-from leaderboard.render.columns import COLUMNS, legend, title
+from leaderboard.render.cells import NOTHING
+from leaderboard.render.columns import COLUMNS, Column, legend, title
 from leaderboard.report.material import BoardMaterial
 from leaderboard.tables import poster
 from leaderboard.tables.folds import fold_scores
@@ -92,7 +93,7 @@ def section(board: Board, number: int, siblings: Sequence[Board], material: Boar
         legend=legend(board),
         notes=list(board.notes),
         key=board.key(),
-        headings=[{"text": title(c, board), "right": c.justify == "right"} for c in COLUMNS],
+        headings=[{"text": title(c, board), "right": c.justify == "right"} for c in _columns(board)],
         rows=_ranked(board),
         controls=_controls(board),
         figures=[item for item in shown if isinstance(item, Figure)],
@@ -137,11 +138,18 @@ def _papers(board: Board, siblings: Sequence[Board]) -> list[Figure | Table | Ab
     return [*found, poster.ends(board, run)]
 
 
+def _columns(board: Board) -> list[Column]:
+    """Return the columns that are always shown, and those that say something of any run."""
+    rows = list(board.rows.itertuples(index=False))
+    return [c for c in COLUMNS if not c.priority or any(c.text(row) != NOTHING for row in rows)]
+
+
 def _ranked(board: Board) -> list[dict[str, Any]]:
     rows = []
+    columns = _columns(board)
     for row in board.rows.itertuples(index=False):
         cells = []
-        for column in COLUMNS:
+        for column in columns:
             by = SORTED_BY.get(title(column, board).split()[0])
             value = getattr(row, by) if by else None
             key = "" if value is None or pd.isna(value) else value

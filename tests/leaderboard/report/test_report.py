@@ -233,6 +233,18 @@ def test_a_single_entrant_and_zero_predictable_readouts_are_said(make_entry, mak
     assert "Comparison of every pair: fewer than two runs of this board can be compared." in text
 
 
+def test_columns_that_say_nothing_of_any_run_are_left_out(make_entry, make_folds):
+    folds = make_folds(3, 3, 12)
+    e0 = np.random.default_rng(0).random((3, 12, 6)) + 0.5
+    ranked = Leaderboard([make_entry(e0 * 1.3, e0, folds, role="control", label="alone")])
+    found = read(html(ranked))
+    heads = [cell["text"] for cell in page.section(ranked.boards[0], 0, ranked.boards, None).headings]
+    assert heads[:2] == ["Rank", "Entrant"]
+    assert "Time" not in heads
+    assert "Median skill" in heads
+    assert found.row_headings[0] == "alone (control)"
+
+
 def test_an_entrant_without_any_score_is_listed_and_does_not_stop_the_report(small_screen):
     nothing = replace(
         small_screen[1], e=np.full_like(small_screen[1].e, np.nan), run="nan", label="all missing"
