@@ -17,8 +17,10 @@ PARTIAL = 3
 
 
 def sensitivity(
-    a: Annotated[str, typer.Argument(help="An entrant: NAME, NAME:PRESET or a table of profiles.")],
-    b: Annotated[str, typer.Argument(help="Another.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="An entrant: NAME, NAME:PRESET or a table of profiles.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     task: Annotated[str, typer.Option("--task", "-t")] = "regression",
     over: Annotated[
         str, typer.Option("--over", help="What to vary, separated by commas.")
