@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tasks import evaluate, folds
+from tasks.audit import audit
 from tasks.base import TaskError
 from tasks.heads.ridge import Ridge
 from tasks.protocol import load
@@ -92,3 +93,11 @@ def test_infinite_features_are_counted_and_the_first_is_named(screen):
     X[3, 1], X[9, 0] = np.inf, -np.inf
     with pytest.raises(TaskError, match=r"feature 1 of well row 3 is infinite .2 such values"):
         run(own.data, X)
+
+
+def test_a_panel_that_a_score_picked_is_warned_of_by_the_audit(screen):
+    data = screen(perturbations=14).data
+    table = folds.make(data, PROTOCOL)
+    flagged = audit(replace(data, panel="score-selected"), PROTOCOL, table)
+    assert "panel-selected" in {f.code for f in flagged}
+    assert "panel-selected" not in {f.code for f in audit(replace(data, panel="named"), PROTOCOL, table)}
