@@ -201,7 +201,8 @@ def cost(board: Board) -> Figure | Absent:
 
 def _with_interval(data: pd.DataFrame) -> pd.DataFrame:
     """Return the rows whose interval is known."""
-    return data[np.isfinite(data["low"]) & np.isfinite(data["high"])]
+    known: pd.DataFrame = data[np.isfinite(data["low"]) & np.isfinite(data["high"])]
+    return known
 
 
 def _roles(present: list[str]) -> alt.Scale:
