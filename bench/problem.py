@@ -70,7 +70,7 @@ def make(
         from bench.inputs import restrict
 
         joined = restrict(joined, omics)
-    return [_commit(store, dataset, data, task, protocol, facts) for data in task.problems(joined)]
+    return _commit_all(store, dataset, task.problems(joined), task, protocol, facts)
 
 
 def make_from_wells(
@@ -81,32 +81,47 @@ def make_from_wells(
 
     data = well_data(dataset, dataset.wells)
     posed = task.from_wells(data, labels)
-    return [_commit(store, dataset, own, task, protocol, {"joined": [], "prepared": ""}) for own in posed]
+    return _commit_all(store, dataset, posed, task, protocol, {"joined": [], "prepared": ""})
+
+
+def _commit_all(
+    store: Store | None,
+    dataset: Dataset,
+    posed: Sequence[TaskData],
+    task: Task,
+    protocol: Protocol,
+    facts: Mapping[str, Any],
+) -> list[Problem]:
+    """Commit every board of a task, whose code and tables are digested once."""
+    from bench.featurize import identity
+    from bench.store import code_digest
+
+    if not posed:
+        return []
+    shared = {
+        "kind": "problem",
+        "dataset": identity(dataset),
+        "tables": dataset.digest(),
+        "task": {"name": task.name, "version": task.version, "code": code_digest(type(task))},
+        "protocol": protocol.hash,
+    }
+    return [_commit(store, data, task, protocol, shared, facts) for data in posed]
 
 
 def _commit(
     store: Store | None,
-    dataset: Dataset,
     data: TaskData,
     task: Task,
     protocol: Protocol,
+    shared: Mapping[str, Any],
     facts: Mapping[str, Any],
 ) -> Problem:
-    from bench.featurize import identity
-    from bench.store import code_digest, digest
+    from bench.store import digest
     from tasks import folds as draw
 
     folds = task.split(data, protocol)
     folds_hash = draw.digest(folds)
-    document = {
-        "kind": "problem",
-        "dataset": identity(dataset),
-        "tables": dataset.digest(),
-        "layer": data.layer,
-        "task": {"name": task.name, "version": task.version, "code": code_digest(type(task))},
-        "protocol": protocol.hash,
-        "folds": folds_hash,
-    }
+    document = {**shared, "layer": data.layer, "folds": folds_hash}
     if "steps" in facts:
         document["prepared"] = facts["steps"]
     key = digest(document)
