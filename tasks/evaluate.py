@@ -110,8 +110,8 @@ def run_fold(
                 best = fitted
     if best is None:
         raise TaskError(
-            f"protocol {protocol.name!r} offers plate normalisations only, and {layout}; a protocol file with "
-            'normalisation = ["fold"] would run'
+            f"protocol {protocol.name!r} offers plate normalisations only, and {layout}; a protocol file "
+            'with normalisation = ["fold"] would run'
         )
     chosen: dict[str, Any] = {"normalisation": best.member.normalisation, **best.chosen}
     if len(protocol.pca) > 1:

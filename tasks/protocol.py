@@ -6,7 +6,6 @@ its hash, a leaderboard of its own.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -17,9 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tasks.base import TaskError
+from tasks.menus import LogGrid, Selection, Shares, hint, one_of, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+__all__ = [
+    "FOLDER",
+    "LogGrid",
+    "Normalisation",
+    "Protocol",
+    "Selection",
+    "Shares",
+    "from_settings",
+    "load",
+    "names",
+]
 
 Label = Literal["honest", "optimistic"]
 Split = Literal["grouped", "random-units", "scaffold", "leave-out", "random-splits"]
@@ -48,102 +60,6 @@ _AT_LEAST = {
     "perturbation_folds": 2,
 }
 _PCA = re.compile(r"none|components-([1-9][0-9]*)|variance-(0\.[0-9]+)")
-
-
-@dataclass(frozen=True)
-class LogGrid:
-    """``num`` values from ``start`` to ``stop``, equally spaced in their logarithm, both ends included."""
-
-    start: float = 1e-3
-    stop: float = 1e6
-    num: int = 20
-
-    def __post_init__(self) -> None:
-        _whole("penalties.num", self.num, 1)
-        for name in ("start", "stop"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise TaskError(f"protocol setting penalties.{name} must be a positive number, not {value!r}")
-        if self.stop < self.start:
-            raise TaskError(
-                f"protocol setting penalties.stop ({self.stop}) is below penalties.start ({self.start})"
-            )
-
-
-@dataclass(frozen=True)
-class Shares:
-    """Shares of the perturbations that a random split trains on, sets aside and tests; they sum to 1."""
-
-    train: float = 0.7
-    validation: float = 0.1
-    test: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name in ("train", "validation", "test"):
-            _share(f"shares.{name}", getattr(self, name), 0.0 if name == "validation" else 1e-9)
-        if abs(self.train + self.validation + self.test - 1.0) > 1e-9:
-            raise TaskError("protocol settings shares.train, shares.validation and shares.test must sum to 1")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Feature selection inside the fold, as in :mod:`tasks.select`; no operation keeps every feature.
-
-    Parameters
-    ----------
-    operations
-        Names of operations, in the order in which they are applied; pycytominer's names and defaults.
-    na_cutoff
-        ``drop_na_columns``: share of missing training rows above which a feature goes.
-    min_variance
-        ``variance_threshold``: a feature whose variance is not above it goes.
-    freq_cut, unique_cut
-        ``frequency_threshold``: smallest ratio of the second most common value's count to the most
-        common's, and of distinct values to rows.
-    corr_threshold
-        ``correlation_threshold``: Pearson correlation above which the feature of the pair goes that is more
-        correlated with all others.
-    outlier_cutoff
-        ``drop_outliers``: absolute value above which a feature goes.
-    blocklist
-        ``blocklist``: names or patterns (``Nuclei_Correlation_Manders_*``) of features that go.
-    """
-
-    operations: tuple[str, ...] = ()
-    na_cutoff: float = 0.05
-    min_variance: float = 1e-6
-    freq_cut: float = 0.05
-    unique_cut: float = 0.01
-    corr_threshold: float = 0.9
-    outlier_cutoff: float = 500.0
-    blocklist: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for value in self.operations:
-            _one_of("selection.operations", value, OPERATIONS)
-        if len(set(self.operations)) < len(self.operations):
-            raise TaskError("protocol setting selection.operations names an operation twice")
-        for name in ("na_cutoff", "freq_cut", "unique_cut", "corr_threshold"):
-            _share(f"selection.{name}", getattr(self, name), 0.0)
-        for name in ("min_variance", "outlier_cutoff"):
-            _share(f"selection.{name}", getattr(self, name), 0.0, float("inf"))
-        if not all(isinstance(pattern, str) and pattern for pattern in self.blocklist):
-            raise TaskError("protocol setting selection.blocklist must be a list of names or patterns")
-        if ("blocklist" in self.operations) != bool(self.blocklist):
-            raise TaskError(
-                "protocol setting selection: the operation 'blocklist' and the list blocklist go together; "
-                "give both or neither"
-            )
-
-
-OPERATIONS = (
-    "variance_threshold",
-    "frequency_threshold",
-    "correlation_threshold",
-    "drop_na_columns",
-    "drop_outliers",
-    "blocklist",
-)
 
 
 @dataclass(frozen=True)
@@ -232,22 +148,22 @@ class Protocol:
                 f"protocol {self.name!r} has schema_version {self.schema_version!r}; this version reads 1"
             )
         for key, choices in _CHOICES.items():
-            _one_of(key, getattr(self, key), choices)
+            one_of(key, getattr(self, key), choices)
         if not self.normalisation or len(set(self.normalisation)) != len(self.normalisation):
             raise TaskError("protocol setting normalisation must be a list of at least one name, each once")
         for value in self.normalisation:
-            _one_of("normalisation", value, get_args(Normalisation))
+            one_of("normalisation", value, get_args(Normalisation))
         if not self.pca or len(set(self.pca)) != len(self.pca):
             raise TaskError("protocol setting pca must be a list of at least one projection, each once")
         for projection in self.pca:
             if not isinstance(projection, str) or not _PCA.fullmatch(projection):
                 raise TaskError(
-                    f"protocol setting pca cannot be {projection!r}; it is none, components-N (components-50) or "
-                    "variance-SHARE (variance-0.9)"
+                    f"protocol setting pca cannot be {projection!r}; it is none, components-N "
+                    "(components-50) or variance-SHARE (variance-0.9)"
                 )
         for key, least in _AT_LEAST.items():
             if not (key == "outer_folds" and self.split == "random-splits"):
-                _whole(key, getattr(self, key), least)
+                whole(key, getattr(self, key), least)
         if self.split == "random-splits" and self.outer_folds != 1:
             raise TaskError('split = "random-splits" has one fold under test per repeat: set outer_folds = 1')
         if (self.split in ("leave-out", "scaffold")) != bool(self.split_by):
@@ -331,7 +247,7 @@ def load(name_or_path: str | Path) -> Protocol:
     if not path.is_file():
         if given.suffix == ".toml":
             raise TaskError(f"{given}: there is no such protocol file")
-        raise TaskError(f"there is no protocol {str(name_or_path)!r}{_hint(str(name_or_path), names())}")
+        raise TaskError(f"there is no protocol {str(name_or_path)!r}{hint(str(name_or_path), names())}")
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -348,7 +264,7 @@ def _known(settings: Mapping[str, Any], where: str) -> None:
     own = tuple(f.name for f in fields(Protocol))
     for key in settings:
         if key not in own:
-            raise TaskError(f"protocol {where!r} has no setting {key!r}{_hint(key, own)}")
+            raise TaskError(f"protocol {where!r} has no setting {key!r}{hint(key, own)}")
 
 
 _TABLES: dict[str, type[LogGrid | Shares | Selection]] = {
@@ -375,28 +291,7 @@ def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise TaskError(f"protocol setting {name} must be a table with {', '.join(own)}")
         for key in table:
             if key not in own:
-                raise TaskError(f"protocol setting {name} has no entry {key!r}{_hint(key, own)}")
+                raise TaskError(f"protocol setting {name} has no entry {key!r}{hint(key, own)}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
         plain[name] = kind(**values)
     return plain
-
-
-def _hint(word: str, choices: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, choices, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(choices)}"
-
-
-def _one_of(key: str, value: object, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise TaskError(f"protocol setting {key} cannot be {value!r}{_hint(str(value), choices)}")
-
-
-def _whole(key: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise TaskError(f"protocol setting {key} must be a whole number of at least {least}, not {value!r}")
-
-
-def _share(key: str, value: object, least: float, most: float = 1.0) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        limits = f"from {least:g} to {most:g}" if most < float("inf") else f"of at least {least:g}"
-        raise TaskError(f"protocol setting {key} must be a number {limits}, not {value!r}")
