@@ -14,7 +14,7 @@ from bench.sidecar.install import setup, steps
 from bench.sidecar.places import environment, find_jdk, find_python, interpreter
 from bench.sidecar.run import run_pipeline
 
-FAKE = """#!{python}
+FAKE = """#!{python} -IS
 import pathlib, sys
 log = pathlib.Path({log!r})
 with log.open("a") as stream:
