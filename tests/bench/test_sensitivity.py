@@ -96,15 +96,13 @@ def test_the_command_compares_a_pair_under_every_choice_and_finds_its_runs_again
     made = bench("demo", "--plates", 1, "--compounds", 12, "--doses", 1, "--out", "demo")
     assert made.returncode == 0, made.stderr
     words = ("sensitivity", "intensity", "position", "-d", "demo", "--layer", "proteins", "-j", 1)
-    done = bench(*words, "--over", "normalisation,penalty,selection", "--json")
+    done = bench(*words, "--over", "penalty,selection", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert [r["axis"] for r in found["rows"]] == ["protocol"] + ["normalisation"] * 6 + ["selection"] + [
-        "penalty"
-    ] * 3
-    assert len({r["protocol_hash"] for r in found["rows"]}) == 11
+    assert [r["axis"] for r in found["rows"]] == ["protocol", *["penalty"] * 3, "selection"]
+    assert len({r["protocol_hash"] for r in found["rows"]}) == 5
     runs = sorted(p.name for p in (tmp_path / "wellbench-store/runs").iterdir())
-    again = bench(*words, "--over", "normalisation,penalty,selection")
+    again = bench(*words, "--over", "penalty,selection")
     assert again.returncode == 0, again.stderr
     assert "A = intensity, B = position" in again.stdout
     assert found["conclusions"]["proteins"] in " ".join(again.stdout.split())
