@@ -111,8 +111,7 @@ class DinoPretrained(FoundationModel):
 
     def label(self) -> str:
         """Return the model's name with the first digits of the weights' digest."""
-        self._file()
-        return f"{NAME}[{self.config.model}, {self.config.weights.removeprefix('sha256:')[:8]}]"
+        return f"{NAME}[{self.config.model}, {self.checked_digest()[:8]}]"
 
     def found_weights(self) -> Path | None:
         """Return the file that the hub's client has in its cache; it is not asked to download one."""

@@ -79,9 +79,21 @@ class FoundationModel(Featurizer):
         return f"{name} needs a file of weights: --set {name}.weights=FILE; nothing is downloaded"
 
     def label(self) -> str:
-        """Return the name with the first digits of the weights' digest; without weights, refuse."""
-        self._file()
-        return f"{self.card.name}[{self.config.weights.removeprefix('sha256:')[:8]}]"
+        """Return the name with the first digits of the weights' digest.
+
+        The harness asks for it before any work, so weights that are missing or wrong are refused here.
+        """
+        return f"{self.card.name}[{self.checked_digest()[:8]}]"
+
+    def checked_digest(self) -> str:
+        """Return the digest of the weights after loading them once."""
+        from featurizers.foundation import weights
+
+        if self.planes:
+            self._made(self.planes)
+        else:
+            weights.read(self._file(), prefixes=self.prefixes, ignored=self.ignored)
+        return self.config.weights.removeprefix("sha256:")
 
     def columns(self, channels: Sequence[Channel]) -> tuple[str, ...]:
         """Return ``NAME_000``, ...; ``NAME_CHANNEL_000`` where the strategy embeds each channel alone."""

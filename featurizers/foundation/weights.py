@@ -101,7 +101,7 @@ def _checkpoint(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         msg = (
-            f"{path} holds pickled objects, not tensors alone; reading them would run code from the file. "
+            f"{path} is damaged, or holds pickled objects, whose reading would run code from the file. "
             "Save the state dict alone, best as safetensors, where you trust its source"
         )
         raise FeaturizerError(msg) from error

@@ -138,6 +138,8 @@ def test_a_pickle_is_refused_and_not_run(tmp_path, monkeypatch):
     Path("plain.pkl").write_bytes(pickle.dumps({"a": Evil()}))
     for name in ("evil.pth", "plain.pkl"):
         with pytest.raises(FeaturizerError, match="holds pickled objects"):
+            small(name).label()
+        with pytest.raises(FeaturizerError, match="holds pickled objects"):
             small(name).embed([make_field(0)])
     assert not Path("ran").exists()
 
