@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("bench.cli.run:run", "Compute what is missing, score it, print the leaderboard."),
     "leaderboard": ("bench.cli.leaderboard:leaderboard", "Print the boards of the runs in a store."),
     "report": ("bench.cli.report:report", "Write boards, figures and all readouts as one HTML file."),
+    "compare": ("bench.cli.compare:compare", "Compare two runs, overall and per readout."),
+    "gate": ("bench.cli.compare:gate", "Fail when a run is resolvably worse than a baseline, for CI."),
     "sensitivity": (
         "bench.cli.sensitivity:sensitivity",
         "Compare two entrants under every choice of the protocol.",

@@ -73,7 +73,11 @@ def show(ranked: Leaderboard, format_: Format, out: Path | None = None) -> None:
         for sentence in ranked.separations:
             ui.err().print(sentence, markup=False)
         return
-    text = as_text(ranked.boards, format_)
+    write_text(as_text(ranked.boards, format_), out)
+
+
+def write_text(text: str, out: Path | None) -> None:
+    """Print a text, or write it to a file."""
     if out is None:
         ui.print_text(text)
         return

@@ -39,7 +39,12 @@ def plain(value: Any) -> Any:
 
 def emit(value: Any) -> None:
     """Print ``value`` to standard output as strict JSON (no NaN), for ``--json``."""
-    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(dumps(value))
+
+
+def dumps(value: Any) -> str:
+    """Return ``value`` as strict JSON: NaN is null."""
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def print_text(text: str) -> None:

@@ -38,8 +38,8 @@ def document(board: Board) -> dict[str, Any]:
         "metric": board.metric,
         "rules": asdict(board.rules),
         "banner": board.banner,
-        "rows": _records(board.to_frame()),
-        "pairs": _records(board.pairs),
+        "rows": plain_records(board.to_frame()),
+        "pairs": plain_records(board.pairs),
         "notes": list(board.notes),
     }
 
@@ -50,7 +50,8 @@ def schema() -> dict[str, Any]:
     return cast("dict[str, Any]", _json.loads(text))
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def plain_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as plain objects; NaN and infinities are None."""
     return [
         {str(name): _plain(value) for name, value in record.items()}
         for record in frame.to_dict(orient="records")
