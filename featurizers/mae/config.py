@@ -9,7 +9,7 @@ from typing import Literal
 
 from featurizers.base import FeaturizerError
 from featurizers.crops import Background, Border, MaskName
-from featurizers.training.settings import Precision, Standardise, Warmup, check
+from featurizers.training.settings import Compile, Precision, Standardise, Warmup, check
 
 Augment = Literal["none", "dihedral"]
 Blocks = Literal["pre-norm", "parallel-scaling"]
@@ -63,6 +63,8 @@ class MaeConfig:
         clipping).
     precision
         Arithmetic of the forward pass in training; embedding is always float32.
+    compile
+        ``"default"`` compiles the forward pass in training with ``torch.compile`` (needs a C++ compiler).
     block, pooling
         What is read: the tokens after this block (-1 the last), passed through the encoder's final
         LayerNorm, as mean over patch tokens (``"avg"``) or the class token (``"cls"``).
@@ -108,6 +110,7 @@ class MaeConfig:
     warmup_share: float = 0.1
     clip: float = 1.0
     precision: Precision = "float32"
+    compile: Compile = "none"
 
     block: int = -1
     pooling: Pooling = "avg"

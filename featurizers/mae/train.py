@@ -109,6 +109,7 @@ def _recipe(config: MaeConfig) -> Recipe:
         rate=rate,
         decay=lambda _: config.weight_decay,
         clip=config.clip,
+        compile=config.compile,
     )
 
 

@@ -167,3 +167,15 @@ def test_a_training_on_a_gpu_agrees_with_one_on_a_cpu(source, config, tmp_path):
         train(source, config, FitContext(tmp_path / device, device=device, report=seen.append))
         losses[device] = [p.figures["loss"] for p in seen if p.stage == "train"]
     assert losses["cuda"] == pytest.approx(losses["cpu"], rel=1e-2)
+
+
+@pytest.mark.slow
+def test_a_compiled_training_has_the_losses_of_a_plain_one(source, config, tmp_path):
+    losses = {}
+    for mode in ("none", "default"):
+        seen = []
+        (tmp_path / mode).mkdir()
+        own = replace(config, compile=mode, steps=3)
+        train(source, own, FitContext(tmp_path / mode, report=seen.append))
+        losses[mode] = [p.figures["loss"] for p in seen if p.stage == "train"]
+    assert losses["default"] == pytest.approx(losses["none"], rel=1e-3)
