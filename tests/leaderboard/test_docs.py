@@ -35,4 +35,5 @@ def test_every_field_of_an_entry_is_described(page):
 
 
 def test_every_column_of_a_board_is_described(page, board):
-    assert first_cells(page.split("## Output")[1]) == set(board.rows.columns)
+    output = page.split("## Output")[1].split("\n## ")[0]
+    assert first_cells(output) == set(board.rows.columns)
