@@ -313,7 +313,7 @@ def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, 
     scored = rescore(store, problem, spec.task, spec.run, spec.folds, spec.permute_seed, spec.plugins)
     costs = [store.manifest(fold_folder(spec.run, *f))["provenance"] for f in spec.folds]
     tested = [load_fold(store, spec.run, *f) for f in spec.folds]
-    record = {k: v for k, v in facts.items() if k not in ("cost", "key_document")} | {
+    record = {k: v for k, v in facts.items() if k not in ("cost", "key_document", "asked")} | {
         "schema_version": 1,
         "run": spec.run,
         "problem": spec.problem,
@@ -332,6 +332,7 @@ def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, 
         seconds=sum(c["seconds"] for c in costs),
         peak_memory_mb=max((c["peak_memory_mb"] for c in costs), default=0.0),
         features=facts["cost"],
+        asked=facts["asked"],
     )
 
     def write_scores(into: Path) -> None:

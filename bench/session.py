@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import featurize, inputs, runs, weights
@@ -395,8 +396,25 @@ class Session:
             "folds_hash": problem.folds_hash,
             "audit": list(warnings),
             "cost": self._cost(own),
+            "asked": self._asked(),
         }
         return spec, facts
+
+    @functools.cache  # noqa: B019  # a session lives as long as its command
+    def _asked(self) -> dict[str, Any]:
+        """Return what makes this session again: settings, protocol, and which dataset from where.
+
+        It is provenance: other settings can lead to the same run, and paths are of this machine.
+        """
+        from bench.datasets.tables import is_remote
+
+        given = self.settings.dataset or str(self.dataset.root)
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "protocol": self.protocol.settings,
+            "dataset": given if is_remote(given) else str(Path(given).resolve()),
+            "tables": self.dataset.digest(),
+        }
 
     @functools.cache  # noqa: B019  # a session lives as long as its command
     def _code(self, task: str, head: str) -> dict[str, Any]:

@@ -112,6 +112,8 @@ def commands(
         again = shlex.join(words)
         if again not in dict(found).values():
             found.append((f"Run again: {board.title}", again))
+        once_more = f"bench reproduce {own[0]['run']} --store {root}"
+        found.append((f"Make {own[0]['label']} again and compare: {board.title}", once_more))
     return found
 
 

@@ -40,7 +40,12 @@ def why(store: Store, key_a: str, key_b: str) -> list[Difference]:
     StoreError
         When a key is unknown or ambiguous, or its folder keeps no document.
     """
-    return list(_differences("", _document(store, key_a), _document(store, key_b)))
+    return differences(_document(store, key_a), _document(store, key_b))
+
+
+def differences(a: Any, b: Any) -> list[Difference]:
+    """Return where two plain documents differ, ordered by path."""
+    return list(_differences("", a, b))
 
 
 def find(store: Store, text: str) -> list[str]:
