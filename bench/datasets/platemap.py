@@ -223,6 +223,9 @@ def _table(path: str | Path, about: About, *, needs_well: bool, prefix: str = ""
         rename |= {
             n: _JUMP_COLUMNS.get(n, prefix + n) for n in names if n not in rename and not n.startswith(prefix)
         }
+    else:  # who is a control is never left aside
+        bare = {c.removeprefix(PREFIX): c for c in (PERT_TYPE, CONTROL_TYPE) if c not in names}
+        rename |= {n: bare[n] for n in names if n in bare and n not in rename}
     frame = read_frame(uri, rename=rename)
     if needs_well and WELL not in frame.columns:
         raise DatasetError(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bench.execute import Executor
     from bench.store import Store
 
-VERSION = 2
+VERSION = 3
 """Raised when the same fields and settings would give another estimate; part of the estimate's key."""
 
 FLAT, MOMENTS = "flat.npy", "moments.npy"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from bench.datasets.cells.model import (
     COMPARTMENTS,
+    TEXT,
     Block,
     Objects,
     base_of,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK_BYTES = 1 << 24
+_WHICH = (*TEXT, "Frame_", "Series_")
+"""Columns of Image.csv that are text and say which image it is."""
 _NULLS = ["", "nan", "NaN", "NA", "None"]
 
 
@@ -62,8 +65,24 @@ class CsvReader:
         self._image_names = [c for c in frames[0].columns if is_image_feature(c)]
         self.image_columns = tuple(f"Image_{c}" for c in self._image_names)
         self._images = pd.concat(frames, keys=range(len(frames)), names=["set", "row"]).reset_index("set")
+        self._check_once()
         self.wells, self._well = find_wells(self._images, str(folder), rename)
         self.blocks = self.sites = np.bincount(self._well, minlength=len(self.wells))
+
+    def _check_once(self) -> None:
+        """Refuse the same image in two exports: a copy of a folder would count its cells twice."""
+        named = [c for c in self._images.columns if c.startswith(_WHICH)]
+        if not any(c.startswith(("FileName_", "URL_")) for c in named):
+            return
+        once = self._images.drop_duplicates(["set", *named])
+        twice = once[once.duplicated(named, keep=False)]
+        if len(twice):
+            pair = twice[(twice[named] == twice[named].iloc[0]).all(axis=1)]
+            first, second = (self._sets[n].image for n in pair["set"].iloc[:2])
+            raise DatasetError(
+                f"{second}: image {int(pair['ImageNumber'].iloc[1])} is also in {first}; remove the copy, or "
+                "its cells count twice"
+            )
 
     def read(self) -> Iterator[Block]:
         """Yield one block per image, in the order of the Image.csv files."""
@@ -175,7 +194,7 @@ def _read_images(path: Path) -> pd.DataFrame:
     names = column_names(str(path))
     if "ImageNumber" not in names:
         raise DatasetError(f"{path}: no column ImageNumber; is this CellProfiler's image table?")
-    text = [n for n in names if n.startswith("Metadata_")]
+    text = [n for n in names if n.startswith(_WHICH)]
     numeric = ["ImageNumber", *(n for n in names if is_image_feature(n))]
     _check_end(path)
     try:

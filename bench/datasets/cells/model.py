@@ -164,6 +164,25 @@ def join(objects: Mapping[str, Objects], base: str, where: str) -> tuple[NDArray
     return np.concatenate(parts, axis=1), int((~kept).sum())
 
 
+def describe(images: pd.DataFrame, where: str, rename: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return the images' columns without ``Image_`` and renamed; a new name takes the place of an old column.
+
+    Raises
+    ------
+    DatasetError
+        When a column that is to be renamed is not there.
+    """
+    given = dict(rename or {})
+    absent = [c for c in given if c not in images.columns]
+    if absent:
+        has = shorten([c for c in images.columns if PREFIX in c]) or "no metadata at all"
+        raise DatasetError(f"{where}: no column {shorten(absent)} to rename; the images have {has}")
+    names = {c: c.removeprefix("Image_") for c in images.columns if c not in given}
+    kept = images[[c for c in images.columns if names.get(c) not in given.values()]]
+    kept = kept.rename(columns=names | given)
+    return kept.loc[:, ~kept.columns.duplicated()]
+
+
 def find_wells(
     images: pd.DataFrame, where: str, rename: Mapping[str, str] | None = None
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
@@ -181,7 +200,7 @@ def find_wells(
     DatasetError
         When plate or well is missing or empty.
     """
-    renamed = images.rename(columns=dict(rename or {}))
+    renamed = describe(images, where, rename)
     metadata = [c for c in renamed.columns if c.startswith(PREFIX)]
     for name in (PLATE, WELL):
         if name not in renamed.columns:

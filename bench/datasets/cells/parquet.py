@@ -13,11 +13,12 @@ from bench.datasets.cells.model import (
     COMPARTMENTS,
     Block,
     check_columns,
+    describe,
     find_wells,
     is_feature,
     is_image_feature,
 )
-from bench.datasets.tables import shorten
+from bench.datasets.tables import PLATE, WELL, shorten
 from bench.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ class ParquetReader:
             n for n in names if n.endswith("_Number_Object_Number")
         ][:1]
         frame = _frame(path, list(dict.fromkeys([*key, *objects, *described])))
-        self._image = pd.factorize(pd.MultiIndex.from_frame(frame[key]))[0]
+        named = describe(frame[described], str(path), given)
+        # Numbers begin at 1 on each plate: in a table of several only plate and well tell images apart.
+        places = named[[c for c in (PLATE, WELL) if c in named.columns]].add_prefix("of ")
+        self._image = pd.factorize(pd.MultiIndex.from_frame(pd.concat([frame[key], places], axis=1)))[0]
         if objects:
             twice = np.flatnonzero(pd.DataFrame({"i": self._image, "o": frame[objects[0]]}).duplicated())
             if twice.size:
@@ -74,10 +78,6 @@ class ParquetReader:
                     f"{path}, row {twice[0] + 1}: object {frame[objects[0]].iloc[twice[0]]} of an image "
                     "occurs twice; the table was appended to itself: convert it again"
                 )
-        named = frame[described].rename(
-            columns={c: given.get(c, c.removeprefix("Image_")) for c in described}
-        )
-        named = named.loc[:, ~named.columns.duplicated()]
         firsts = pd.Series(self._image).drop_duplicates().index
         self.wells, of_image = find_wells(named.loc[firsts], str(path))
         self._well = of_image[self._image]

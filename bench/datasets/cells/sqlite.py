@@ -131,12 +131,7 @@ class SqliteReader:
             raise DatasetError(f"{self.path}: an image occurs twice in {table}; export it again")
         self.image_columns = tuple(features)
         self._image_values = _numbers(frame[features].to_numpy(object), f"{self.path}, table {table}")
-        named = frame[metadata]
-        given = dict(rename or {})
-        named = named.rename(columns={c: given.get(c, c.removeprefix("Image_")) for c in metadata})
-        self.wells, self._well = find_wells(
-            named.loc[:, ~named.columns.duplicated()], f"{self.path}, {table}"
-        )
+        self.wells, self._well = find_wells(frame[metadata], f"{self.path}, {table}", rename)
         self.blocks = self.sites = np.bincount(self._well, minlength=len(self.wells))
 
     def read(self) -> Iterator[Block]:

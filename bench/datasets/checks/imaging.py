@@ -15,8 +15,12 @@ from bench.errors import DatasetError
 from bench.words import count
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bench.datasets.model import Dataset
 
+PIECES = 3
+"""A mask with one id in at least so many pieces is probably no label image but a foreground."""
 _STEPS = ("illumination", "standardise", "quality")
 
 
@@ -124,6 +128,7 @@ def _masks(dataset: Dataset, config: Any, report: Callable[[str, int, int], None
     file, out = str(dataset.root / FILE), []
     missing: list[str] = []
     wrong: list[str] = []
+    single: list[str] = []
     fields = list(_fields(dataset, config))
     for done, one in enumerate(fields):
         gone = [f for f in one.masks.values() if not is_remote(f) and not Path(f).is_file()]
@@ -134,17 +139,31 @@ def _masks(dataset: Dataset, config: Any, report: Callable[[str, int, int], None
         shape = _shape(*one.image)
         try:
             if shape is not None:
-                segment_masks.masks(one.masks, shape, config)
+                found = segment_masks.masks(one.masks, shape, config)
+                first = next(iter(one.masks))
+                if len(found.ids) == 1 and _pieces(found.masks[first]) >= PIECES:
+                    single.append(one.masks[first])
         except DatasetError as error:
             wrong.append(str(error))
     if missing:
         what = f"{count(len(missing), 'mask', 'are')} missing: {shorten(map(_name(dataset), missing), 5)}"
         out.append(finding("error", "missing-mask", file, what, "add them, or correct the pattern"))
+    if single:
+        what = f"{count(len(single), 'mask')} with one id for {PIECES} or more separate pieces: "
+        remedy = "if each piece is an object, set labels = 'binary'; otherwise nothing"
+        named = shorten(map(_name(dataset), single), 3)
+        out.append(finding("warning", "one-object-masks", file, what + named, remedy))
     if wrong:
         what = f"{count(len(wrong), 'field')} with a mask that cannot be used: " + "; ".join(wrong[:3])
         what += f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         out.append(finding("error", "wrong-mask", file, what, "export these masks again"))
     return out
+
+
+def _pieces(labels: NDArray[Any]) -> int:
+    from scipy import ndimage
+
+    return int(ndimage.label(labels)[1])
 
 
 def _functions(dataset: Dataset, shapes: Mapping[str, tuple[int, int]]) -> list[Finding]:

@@ -168,6 +168,48 @@ def test_rows_of_a_cytotable_may_come_in_any_order(cytotable, joined, tmp_path, 
     pd.testing.assert_frame_equal(mixed, collect(str(cytotable)).frame)
 
 
+def test_plates_whose_image_numbers_begin_anew_stay_apart_in_one_cytotable(joined, tmp_path):
+    other = joined.assign(Metadata_Plate="P2", Cytoplasm_AreaShape_Area=0.0)
+    both = pd.concat([joined, other], ignore_index=True)
+    for name, table in (("both", both), ("numberless", both.drop(columns="Metadata_ObjectNumber"))):
+        table.to_parquet(tmp_path / f"{name}.parquet")
+        frame = collect(str(tmp_path / f"{name}.parquet")).frame
+        assert frame["Metadata_Plate"].tolist() == ["P1", "P1", "P2", "P2"]
+        assert frame["Metadata_Object_Count"].tolist() == ["9", "10"] * 2
+        assert frame["Metadata_Site_Count"].tolist() == ["2"] * 4
+        assert (frame["Cytoplasm_AreaShape_Area"] == 0).tolist() == [False, False, True, True]
+
+
+def test_a_copy_of_an_export_is_not_counted_twice(folder):
+    copy = folder / "backup"
+    copy.mkdir()
+    for name in ("Image", *COMPARTMENTS):
+        shutil.copy(folder / f"{name}.csv", copy)
+    with pytest.raises(DatasetError, match=r"image 1 is also in .*Image.csv; remove the copy"):
+        collect(str(folder))
+    edit(copy / "Image.csv", lambda t: t.assign(Metadata_Plate="P2"))
+    assert len(collect(str(folder)).frame) == 4
+
+
+def test_a_renamed_column_takes_the_place_of_another_and_must_be_there(folder, database, cytotable):
+    swap = {"Metadata_Site": "Metadata_Well", "Metadata_Well": "Metadata_Site"}
+    prefixed = {f"Image_{k}": v for k, v in swap.items()}
+    both = {"Image_Metadata_Site": "Metadata_Well"}
+    objects, single = database("per_object"), database("single")
+    for source, rename in (
+        (folder, swap),
+        (folder, {"Metadata_Site": "Metadata_Well"}),
+        (objects, prefixed),
+        (single, both),
+        (cytotable, both),
+    ):
+        wells = collect(str(source), rename=rename).frame["Metadata_Well"]
+        assert sorted(wells) == ["1", "2"], (source, rename)
+    for source in (folder, single, cytotable):
+        with pytest.raises(DatasetError, match=r"no column Metadata_Nope to rename; the images have .*Site"):
+            collect(str(source), rename={"Metadata_Nope": "Metadata_Well"})
+
+
 def edit(path, change):
     table = pd.read_csv(path)
     change(table).to_csv(path, index=False)

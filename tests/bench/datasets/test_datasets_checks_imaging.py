@@ -119,6 +119,20 @@ def test_a_mask_that_cannot_be_used_is_said_before_the_run(masked, mask, words):
     assert found(masked, pixels="skip") == {}
 
 
+def test_a_foreground_given_as_a_label_image_is_warned_of(masked, edit):
+    mask = np.zeros((12, 10), np.uint8)
+    mask[1:3, 1:3] = mask[5:7, 5:7] = 255
+    tifffile.imwrite(masked / "masks" / "A02_DNA.tif", mask)
+    assert found(masked) == {}  # two pieces can be one object
+    mask[9:11, 1:3] = 255
+    tifffile.imwrite(masked / "masks" / "A02_DNA.tif", mask)
+    one = found(masked)["one-object-masks"]
+    assert one.severity == "warning"
+    assert "1 mask with one id for 3 or more separate pieces: masks/A02_DNA.tif" in one.what
+    edit("dataset.toml", 'nuclei = "masks/{DNA}.tif"', 'nuclei = "masks/{DNA}.tif"\nlabels = "binary"')
+    assert found(masked) == {}
+
+
 def test_weights_of_another_network_are_said_before_the_run(small, edit):
     edit("dataset.toml", SETTINGS, 'method = "cellpose"\nweights = "cyto3"')
     torch.save({"output.2.weight": torch.zeros(1)}, small / "cyto3")

@@ -239,6 +239,19 @@ def test_platemaps_in_jump_form_give_compounds_doses_and_controls(screen, tmp_pa
     assert data.identities(data.wells)[:3] == ["DMSO", "AAAAAAAAAAAAAA", "CCCCCCCCCCCCCC"]
 
 
+def test_a_plain_platemap_names_its_controls_with_or_without_the_prefix(screen, tmp_path):
+    for number, (column, kinds) in enumerate(
+        (("pert_type", "negcon,trt,trt"), ("control_type", "negcon,poscon_cp,"), ("Metadata_pert_type", ",,"))
+    ):
+        rows = zip(("A01", "A02", "P24"), "abc", kinds.split(","), strict=True)
+        text = "".join(",".join(row) + "\n" for row in rows)
+        table = tmp_path / f"wells-{number}.csv"
+        table.write_text(f"Metadata_Well,Metadata_Compound,{column}\n{text}")
+        made(screen, tmp_path, out=f"set-{number}", wells=table, perturbation="Metadata_Compound")
+        types = load(tmp_path / f"set-{number}").wells["Metadata_pert_type"].tolist()
+        assert types[:3] == [k.removesuffix("_cp") or "trt" for k in kinds.split(",")], column
+
+
 def test_the_public_jump_tables_join_by_their_identifier(screen, tmp_path):
     (tmp_path / "well.csv").write_text(
         "Metadata_Source,Metadata_Plate,Metadata_Well,Metadata_JCP2022\n"
