@@ -69,7 +69,10 @@ def make(
     if omics is not None:
         from bench.inputs import restrict
 
-        joined = restrict(joined, omics)
+        whole, joined = joined, restrict(joined, omics)
+        if joined is not whole:
+            # Layers that lack other units of the same perturbations give equal folds, and are other problems.
+            facts["inputs"] = omics.folder
     return _commit_all(store, dataset, task.problems(joined), task, protocol, facts)
 
 
@@ -124,6 +127,8 @@ def _commit(
     document = {**shared, "layer": data.layer, "folds": folds_hash}
     if "steps" in facts:
         document["prepared"] = facts["steps"]
+    if "inputs" in facts:
+        document["inputs"] = facts["inputs"]
     key = digest(document)
 
     def write(into: Path) -> None:

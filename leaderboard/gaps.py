@@ -49,10 +49,13 @@ def leave_out(entries: Sequence[Entry]) -> Gaps:
     """Leave out of every run the perturbations of which an entrant lacks a few units.
 
     Entrants are taken in order of coverage, down to :data:`LEAST_COVERAGE`, while the board keeps that share
-    of its perturbations. A run without gaps (the floor has none) says what each perturbation is; without one,
-    and for scores that exist per fold only, nothing is left out.
+    of its perturbations. A run without gaps and on measured readouts (the floor is one) says what each
+    perturbation is; without one, and for scores that exist per fold only, nothing is left out.
     """
-    whole = next((e for e in entries if e.coverage >= 1 and e.fold_values is None), None)
+    # Not a permuted run: its floor is of other rows, and every perturbation would seem to lack a unit.
+    whole = next(
+        (e for e in entries if e.coverage >= 1 and e.fold_values is None and e.role != "permuted"), None
+    )
     gapped = [
         entry
         for entry in sorted(entries, key=lambda entry: (-entry.coverage, entry.run))

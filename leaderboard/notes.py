@@ -131,7 +131,10 @@ def _unmeasured(placed: Sequence[Standing]) -> list[str]:
     entry = placed[0].entry
     if entry.variance_measured:
         return []
-    return [f"No interval and no verdict: error rates under {entry.protocol!r} have not been measured."]
+    return [
+        f"No interval and no verdict: error rates under {entry.protocol!r} have not been measured, "
+        "those of counts of predicted readouts neither."
+    ]
 
 
 def _controls(placed: Sequence[Standing], pairs: pd.DataFrame, label: dict[str, str]) -> list[str]:

@@ -6,7 +6,7 @@ penalties are taken from the largest to the smallest, each from the solution bef
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,8 +86,12 @@ class Logistic(Head):
 
     @classmethod
     def for_protocol(cls, protocol: Protocol) -> Logistic:
-        """Return the head with the protocol's inner folds and its own five penalties."""
-        return cls(LogisticConfig(inner_folds=protocol.inner_folds, seed=protocol.seed))
+        """Return the head with the protocol's inner folds and its own five penalties.
+
+        A protocol that holds the penalty (a grid of one) holds it here too.
+        """
+        own = LogisticConfig(inner_folds=protocol.inner_folds, seed=protocol.seed)
+        return cls(replace(own, penalties=protocol.penalties) if protocol.penalties.num == 1 else own)
 
     def fit(
         self,

@@ -167,7 +167,8 @@ class Mlp(Head):
             if share.min() < best:
                 best, waited, choice = share.min(), 0, (int(share.argmin()), nets.done)
                 own = losses[choice[0]]
-        if not choice[1]:
+        if not choice[1]:  # no loss was finite: the mean is predicted, and its loss is what that costs
+            self.inner_loss_[live] = np.where(floor[1], floor[0] * self._scale**2, np.nan)
             return self
         loss, counted = np.where(own < floor[0], own, floor[0]), floor[1]
         self.inner_loss_[live] = np.where(counted, loss * self._scale**2, np.nan)
@@ -242,4 +243,6 @@ class Mlp(Head):
         self, z: NDArray[np.floating[Any]], y: NDArray[np.float32], seen: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         z64 = np.broadcast_to(np.asarray(z, np.float64), y.shape)
-        return log_loss(z64, y, seen) if self.logistic_ else squared_error(y, z64, seen)
+        loss = log_loss(z64, y, seen) if self.logistic_ else squared_error(y, z64, seen)
+        # What a diverged net does not predict would not count, and so look free.
+        return np.asarray(np.where(np.isfinite(z64).all(axis=0), loss, np.inf))

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bench import entries, inputs
+from bench import problem as problems
 from bench.datasets import load
 from bench.datasets.importing import import_profiles
 from bench.entrants import known
@@ -290,3 +291,24 @@ def test_a_task_that_knows_no_omics_keeps_its_units_and_images_beside_one_that_d
     assert {task: len(set(p.data.groups)) for task, p in everything} == {"target": 20, "regression": 18}
     regression = known(()).get("tasks", "regression")
     assert inputs.asked(wanted, regression) == ("image",)
+
+
+def test_layers_that_lack_other_units_of_the_same_perturbation_are_other_problems(screen: Path) -> None:
+    block = inputs.omics(settings(screen, inputs=("omics",)), load(screen))
+    assert block is not None
+    dataset, task, protocol = (
+        load(screen),
+        known(()).get("tasks", "target")(),
+        load_protocol(screen / "quick.toml"),
+    )
+    layer = replace(dataset.layer("targets"), join="broadcast")  # a unit per well: rows 0 and 20 are of c00
+    keys, hashes = set(), set()
+    for lacking in (0, 20):
+        X = np.ones_like(block.X)
+        X[lacking] = np.nan
+        own = replace(block, X=X, folder=f"inputs/key={lacking}")
+        (posed,) = problems.make(None, dataset, layer, task, protocol, own)
+        keys.add(posed.key)
+        hashes.add(posed.folds_hash)
+    assert len(hashes) == 1
+    assert len(keys) == 2

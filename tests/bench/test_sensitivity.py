@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from bench.entrants import known
 from bench.errors import UsageError
 from bench.sensitivity import AXES, Row, Sensitivity, _choices, sensitivity
 from bench.settings import Settings
@@ -38,6 +39,14 @@ def test_a_choice_that_the_base_makes_already_is_not_run_twice():
     values = [c.value for c in _choices(only, "ridge", (), ("normalisation",))]
     assert "tvn" not in values[1:]
     assert len(values) == 6
+
+
+@pytest.mark.parametrize("head", ["ridge", "logistic"])
+def test_a_held_penalty_reaches_the_default_heads_of_both_kinds_of_task(head):
+    held = [c for c in _choices(BASE, head, (), ("penalty",)) if c.axis == "penalty"]
+    built = [known(()).get("heads", head).for_protocol(c.protocol).config.penalties for c in held]
+    assert built == [c.protocol.penalties for c in held]
+    assert len(set(built)) == 3
 
 
 def row(verdict, axis="pca", value="none", difference=0.1):

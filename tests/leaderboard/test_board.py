@@ -500,3 +500,14 @@ def test_too_many_gaps_or_no_run_that_has_all_leave_an_entrant_unranked(small_sc
     assert (board.rows.loc[board.rows["name"] != "mae", "perturbations"] == 120).all()
     alone = only([without_a_well(by_name(small_screen, "mae"), [3])])
     assert alone.rows["rank"].isna().all()
+
+
+@pytest.mark.parametrize("place", [0, 99])
+def test_the_order_of_runs_does_not_decide_whether_an_entrant_with_a_gap_is_ranked(small_screen, place):
+    others = [e for e in small_screen if e.name != "mae" and e.role != "permuted"]
+    twin = by_name(small_screen, "stains")
+    mixed = np.random.default_rng(0).permutation(len(twin.perturbations))
+    permuted = replace(twin, run="permuted", role="permuted", e=twin.e[:, mixed], e0=twin.e0[:, mixed])
+    entries = [*others, without_a_well(by_name(small_screen, "mae"), [3, 40])]
+    entries.insert(place, permuted)
+    assert row(only(entries), "mae[")["unranked"] == ""

@@ -165,3 +165,9 @@ def test_the_protocol_gives_inner_folds_and_seed():
     config = Logistic.for_protocol(protocol).config
     assert (config.inner_folds, config.seed) == (protocol.inner_folds, protocol.seed)
     assert Ridge.for_protocol(protocol).config.inner_folds == config.inner_folds
+
+
+def test_a_protocol_that_holds_the_penalty_holds_it_here_too():
+    protocol = load("nested-cv").with_settings(penalties=LogGrid(100.0, 100.0, 1))
+    assert Logistic.for_protocol(protocol).config.penalties == protocol.penalties
+    assert Logistic.for_protocol(load("nested-cv")).config.penalties == LogisticConfig().penalties

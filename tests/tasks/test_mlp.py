@@ -106,3 +106,13 @@ def test_settings_that_make_no_net_are_refused():
         MlpConfig(width=0)
     with pytest.raises(TaskError, match="dropout"):
         MlpConfig(dropout=1.0)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nets_that_diverge_cost_what_the_mean_costs_and_never_look_free():
+    x, y, seen = data()
+    groups = np.array([f"g{i}" for i in range(len(x))])
+    head = Mlp(MlpConfig(width=8, steps=4, check=2, activation="relu")).fit(x * 1e38, y, seen, groups)
+    assert (head.chosen_["steps"] == 0).all()
+    assert (head.inner_loss_ > 0).all()
+    np.testing.assert_allclose(head.predict(x[:2]), np.tile(head.mean_, (2, 1)), rtol=1e-6)
