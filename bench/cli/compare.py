@@ -51,11 +51,7 @@ def compare(
     elif chosen == "markdown":
         write_text(render.markdown_pair(pair), out)
     else:
-        from rich.console import Console
-
-        with Console(width=120, record=True, quiet=True) as console:
-            console.print(render.terminal_pair(pair, console.width), soft_wrap=False)
-            write_text(console.export_text(), out)
+        write_text(ui.as_text(render.terminal_pair(pair, 120)), out)
 
 
 def gate(

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench.cli import ui
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.settings import default_store
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from leaderboard import Board
     from leaderboard.board import Leaderboard
 
+By = Literal["layer", "dose", "location", "pathway", "activity"]
 Format = Literal["terminal", "markdown", "csv", "json"]
 StoreOption = Annotated[
     str,
@@ -38,9 +41,21 @@ def leaderboard(
             "--families", help="What readouts are tested over: each entrant alone, or hierarchically."
         ),
     ] = "entrants",
+    by: Annotated[
+        By | None, typer.Option("--by", help="Mean score in parts: readouts by annotation, or perturbations.")
+    ] = None,
+    annotation: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotation",
+            help="For --by: a table of locations, a GMT file, or a table with perturbation and activity.",
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
     """Print the boards of the runs in a store."""
+    if by is None and annotation is not None:
+        raise UsageError("--annotation is for --by location, pathway or activity: say which")
     from bench import entries
     from bench.store import Store
     from leaderboard import Leaderboard, Rules
@@ -63,6 +78,11 @@ def leaderboard(
             loaded.append(entries.load_entry(opened, record))
             tick("reading runs", done, len(chosen))
     ranked = Leaderboard(loaded, Rules(families=families))
+    if by is not None:
+        from bench.parts import parts
+
+        show_parts(parts(ranked, by, annotation), "json" if json_ else format_, out)
+        return
     show(ranked, "json" if json_ else format_, out)
 
 
@@ -74,6 +94,20 @@ def show(ranked: Leaderboard, format_: Format, out: Path | None = None) -> None:
             ui.err().print(sentence, markup=False)
         return
     write_text(as_text(ranked.boards, format_), out)
+
+
+def show_parts(frame: pd.DataFrame, format_: Format, out: Path | None) -> None:
+    """Print or write boards in parts."""
+    from leaderboard.render import parts as render
+
+    if format_ == "terminal":
+        if out is None:
+            ui.out().print(render.terminal_parts(frame), soft_wrap=False)
+            return
+        write_text(ui.as_text(render.terminal_parts(frame)), out)
+        return
+    texts = {"markdown": render.markdown_parts, "csv": render.csv_parts, "json": render.json_parts}
+    write_text(texts[format_](frame), out)
 
 
 def write_text(text: str, out: Path | None) -> None:
@@ -111,12 +145,7 @@ def as_text(boards: list[Board], format_: Format) -> str:
         return tables[0] + "".join(table.partition("\n")[2] for table in tables[1:])
     if format_ == "markdown":
         return "\n".join(render.markdown(board) for board in boards)
-    from rich.console import Console
-
-    with Console(width=120, record=True, quiet=True) as console:
-        for board in boards:
-            console.print(render.terminal(board, console.width), soft_wrap=False)
-        return console.export_text()
+    return ui.as_text(*(render.terminal(board, 120) for board in boards))
 
 
 def verify(

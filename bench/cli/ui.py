@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
@@ -35,6 +36,15 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
+
+
+def as_text(*parts: Any, width: int = 120) -> str:
+    """Return renderables as plain text of this width, for a file."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, highlight=False, color_system=None)
+    for part in parts:
+        console.print(part)
+    return file.getvalue()
 
 
 def emit(value: Any) -> None:
