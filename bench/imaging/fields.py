@@ -9,6 +9,7 @@ from bench.datasets.tables import PLATE, SITE, WELL, normalise_well
 from bench.errors import DatasetError
 from bench.imaging import (
     illumination,
+    plates,
     quality,
     segment,
     segment_cellpose,
@@ -221,6 +222,7 @@ def preprocessing_key(dataset: Dataset) -> dict[str, Any]:
         "version": VERSION,
         "readers": dict(sorted(readers.items())),
         **chosen,
+        **({"plate_statistics": plates.VERSION} if imaging.per_plate else {}),
         "negative_controls": negative_controls(dataset) if by_controls else None,
         "bit_depth": dataset.bit_depth,
         "channels": [[c.name, c.role] for c in dataset.channels],

@@ -128,16 +128,31 @@ def _words(
     if data_file is not None:
         if not Path(data_file).is_file():
             raise SidecarError(f"--data-file {data_file}: no such file")
-        with Path(data_file).open(newline="", encoding="utf-8-sig") as stream:
-            total = max(sum(1 for _ in csv.reader(stream)) - 1, 0)
+        try:
+            with Path(data_file).open(newline="", encoding="utf-8-sig") as stream:
+                total = max(sum(1 for _ in csv.reader(stream)) - 1, 0)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise SidecarError(
+                f"--data-file {data_file}: not a CSV file in UTF-8 ({error}); save it as one"
+            ) from error
         if not total:
             raise SidecarError(f"--data-file {data_file}: no row below its header; give one per image set")
         words += ["--data-file", str(Path(data_file).absolute())]
-        total = min(last or total, total) - (first or 1) + 1
+        total = _chosen(total, first, last)
     for letter, number in (("-f", first), ("-l", last)):
         if number is not None:
             words += [letter, str(number)]
     return words, total
+
+
+def _chosen(total: int, first: int | None, last: int | None) -> int:
+    """Return how many of ``total`` image sets ``first`` to ``last`` are."""
+    chosen = min(last or total, total) - (first or 1) + 1
+    if chosen < 1:
+        raise SidecarError(
+            f"no image set from --first {first or 1} to --last {last or total}: the data file has {total}"
+        )
+    return chosen
 
 
 def _follow(

@@ -103,6 +103,14 @@ def test_every_preprocessing_setting_and_the_choice_of_controls_change_the_key(s
     assert digest(preprocessing_key(replace(base, wells=fewer))) == keys[0]
 
 
+def test_another_way_to_estimate_a_plate_changes_the_key_of_what_uses_it(screen, monkeypatch):
+    chosen = [{}, {"standardise": "field"}, {"illumination": "image2omics"}, {"standardise": "negcon"}]
+    before = [preprocessing_key(with_imaging(screen, **c)) for c in chosen]
+    monkeypatch.setattr(plates, "VERSION", plates.VERSION + 1)
+    after = [preprocessing_key(with_imaging(screen, **c)) for c in chosen]
+    assert [b == a for b, a in zip(before, after, strict=True)] == [True, True, False, False]
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -197,12 +197,17 @@ def test_missing_inputs_are_named_before_anything_starts(machine, ready):
     out, pipeline, data = machine / "out", machine / "p.cppipe", machine / "load_data.csv"
     before = len(calls(machine))
     (machine / "empty.csv").write_text("FileName_DNA\n")
+    (machine / "latin.csv").write_bytes(b"FileName_DNA\n\xe9.tif\n")
+    (machine / "endless.csv").write_text('FileName_DNA\n"' + "x" * 200_000)
     for words, sentence in (
         ((machine / "q.cppipe", {"data_file": data}), "no such pipeline"),
         ((pipeline, {}), "neither --images FOLDER nor --data-file CSV"),
         ((pipeline, {"images": machine / "no"}), "no such folder"),
         ((pipeline, {"data_file": machine / "no"}), "no such file"),
         ((pipeline, {"data_file": machine / "empty.csv"}), "no row below its header"),
+        ((pipeline, {"data_file": machine / "latin.csv"}), "not a CSV file in UTF-8"),
+        ((pipeline, {"data_file": machine / "endless.csv"}), "not a CSV file in UTF-8"),
+        ((pipeline, {"data_file": data, "first": 9}), "no image set from --first 9 .* has [12]"),
     ):
         with pytest.raises(SidecarError, match=sentence):
             run_pipeline(words[0], out, **words[1])
