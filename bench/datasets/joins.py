@@ -153,10 +153,9 @@ def join_frame(
     readouts = tuple(frame.columns[len(layer.key) :])
     Y = frame[list(readouts)].to_numpy(np.float32)
 
-    count = np.bincount(units.id, minlength=len(units))
-    members = sparse.csr_matrix(
-        (1.0 / count[units.id], (units.id, units.col)), shape=(len(units), len(table))
-    )
+    unnamed = _pick(table, known & (names == ""))
+    size = np.bincount(units.id, minlength=len(units))
+    members = sparse.csr_matrix((1.0 / size[units.id], (units.id, units.col)), shape=(len(units), len(table)))
     members.sort_indices()
     data = TaskData(
         wells=table,
@@ -171,7 +170,7 @@ def join_frame(
         scale=layer.scale,
         fit_by=layer.fit_by,
         score_by=layer.score_by,
-        notes=done.sentences,
+        notes=(*done.sentences, *_nameless(unnamed)),
         panel=done.panel,
     )
     matched = np.isin(np.arange(len(table)), cols)
@@ -184,7 +183,7 @@ def join_frame(
         rows=len(frame),
         wells=len(table),
         wells_unknown=_pick(table, ~known),
-        wells_unnamed=_pick(table, known & (names == "")),
+        wells_unnamed=unnamed,
         wells_without_readouts=_pick(table, without & ~negative),
         controls_without_readouts=int((without & negative).sum()),
         wells_left_out=int(matched.sum() - np.unique(units.col).size),
@@ -203,7 +202,6 @@ def well_data(dataset: Dataset, wells: pd.DataFrame) -> TaskData:
     negative = (table[PERT_TYPE] == NEGATIVE).to_numpy()
     unit = np.flatnonzero(known & ((names != "") | negative))
     lost = _pick(table, known & (names == "") & ~negative)
-    note = f"{count(len(lost), 'treated well', 'name')} no perturbation and take no part: {shorten(lost)}."
     return TaskData(
         wells=table,
         units=table.iloc[unit].reset_index(drop=True),
@@ -216,8 +214,16 @@ def well_data(dataset: Dataset, wells: pd.DataFrame) -> TaskData:
         control=negative[unit],
         well_control=negative,
         layer="wells",
-        notes=(note,) if lost else (),
+        notes=_nameless(lost),
     )
+
+
+def _nameless(wells: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the sentence about treated wells without a perturbation, if there are any."""
+    if not wells:
+        return ()
+    named = count(len(wells), "treated well", "name")
+    return (f"{named} no perturbation and take no part: {shorten(wells)}.",)
 
 
 def known_wells(dataset: Dataset, wells: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:

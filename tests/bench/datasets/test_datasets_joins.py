@@ -233,6 +233,7 @@ def test_a_well_without_a_perturbation_takes_no_part_even_if_measured(tmp_path):
     task, report = join_with_report(data, layer, data.wells)
     assert task.groups.tolist() == ["x"]
     assert report.wells_unnamed == ("P1/A01",)
+    assert task.notes == ("1 treated well names no perturbation and take no part: P1/A01.",)
     assert report.rows_without_wells == ("P1/A01",)
 
 
