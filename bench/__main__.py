@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("bench.cli.predict:predict", "Predict readouts for a dataset with a fitted model."),
     "verify": ("bench.cli.leaderboard:verify", "Recompute a run's scores from its stored predictions."),
     "reproduce": ("bench.cli.reproduce:reproduce", "Make a run again and compare it with what was stored."),
+    "submit": ("bench.cli.submit:app", "Write runs to an archive that others can merge."),
     "demo": ("bench.cli.demo:demo", "Make the simulated Cell Painting screen."),
     "dataset": ("bench.cli.dataset:app", "Make, check and show datasets."),
     "features": ("bench.cli.features:app", "Import ready-made profiles."),

@@ -137,7 +137,7 @@ def run_fold(spec: RunSpec, repeat: int, fold: int) -> None:
         result = embedding.embed_fold(problem.data, supply, spec.protocol, problem.folds, identifier)
     spent = provenance(seconds=time.perf_counter() - started, peak_memory_mb=peak_memory_mb())
     manifest = {"key": spec.run, "chosen": _scalars(result.chosen), "provenance": spent}
-    store.commit(fold_folder(spec.run, repeat, fold), lambda into: _save_fold(into, result), manifest)
+    store.commit(fold_folder(spec.run, repeat, fold), lambda into: save_fold(into, result), manifest)
 
 
 @functools.lru_cache(maxsize=2)
@@ -195,7 +195,8 @@ def _scalars(chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in chosen.items() if isinstance(v, str | int | float)}
 
 
-def _save_fold(into: Path, result: FoldResult) -> None:
+def save_fold(into: Path, result: FoldResult) -> None:
+    """Write the predictions of one outer fold, and what was chosen in it."""
     import pandas as pd
 
     from bench.store.tables import write_matrix, write_table
@@ -286,7 +287,7 @@ def load_record(store: Store, run: str) -> dict[str, Any]:
     return record
 
 
-def _coverage(tested: Sequence[FoldResult]) -> float:
+def coverage(tested: Sequence[FoldResult]) -> float:
     """Return the share of what was to be predicted, units and readouts alike, that was.
 
     A readout that the floor cannot predict either (nothing was observed in training) is not asked for. A task
@@ -321,7 +322,7 @@ def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, 
         "head": spec.head,
         "permute_seed": spec.permute_seed,
         "folds": [list(f) for f in spec.folds],
-        "coverage": _coverage(tested),
+        "coverage": coverage(tested),
         "protocol": {
             "name": spec.protocol.name,
             "hash": spec.protocol.hash,

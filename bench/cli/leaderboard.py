@@ -14,9 +14,11 @@ from bench.settings import default_store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.store import Store
     from leaderboard import Board
     from leaderboard.board import Leaderboard
 
+PARTIAL = 3
 By = Literal["layer", "dose", "location", "pathway", "activity"]
 Format = Literal["terminal", "markdown", "csv", "json"]
 StoreOption = Annotated[
@@ -51,9 +53,16 @@ def leaderboard(
             help="For --by: a table of locations, a GMT file, or a table with perturbation and activity.",
         ),
     ] = None,
+    add: Annotated[
+        list[Path] | None,
+        typer.Option("--add", help="An archive of `bench submit export` to merge first; repeatable."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
-    """Print the boards of the runs in a store."""
+    """Print the boards of the runs in a store.
+
+    Runs of an archive are scored here from their predictions, and stand in the store marked as imported.
+    """
     if by is None and annotation is not None:
         raise UsageError("--annotation is for --by location, pathway or activity: say which")
     from bench import entries
@@ -61,6 +70,7 @@ def leaderboard(
     from leaderboard import Leaderboard, Rules
 
     opened = Store(Path(store), create=False)
+    refused = _merge(opened, add or [])
     wanted = {"dataset": dataset, "task": task, "layer": layer, "head": head, "protocol": protocol}
     chosen = entries.records(opened, wanted)
     if not chosen:
@@ -82,8 +92,28 @@ def leaderboard(
         from bench.parts import parts
 
         show_parts(parts(ranked, by, annotation), "json" if json_ else format_, out)
-        return
-    show(ranked, "json" if json_ else format_, out)
+    else:
+        show(ranked, "json" if json_ else format_, out)
+    if refused:
+        raise typer.Exit(PARTIAL)
+
+
+def _merge(store: Store, archives: list[Path]) -> bool:
+    """Merge archives and say what became of their runs; return whether any was refused."""
+    if not archives:
+        return False
+    from bench.sharing.merge import merge
+
+    refused = False
+    for path in archives:
+        done = merge(store, path)
+        ui.err().print(f"{path}: {len(done.runs)} merged, {len(done.refused)} refused", markup=False)
+        for sentence in done.refused:
+            ui.err().print(f"Refused: {sentence}.", markup=False, soft_wrap=True)
+        if not done.runs:
+            raise BenchError(f"{path}: none of its runs belongs on a board of {store.root}")
+        refused = refused or bool(done.refused)
+    return refused
 
 
 def show(ranked: Leaderboard, format_: Format, out: Path | None = None) -> None:

@@ -1,0 +1,187 @@
+"""Runs shared as an archive: scored again where they are merged, and refused where they do not belong."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import entries
+from bench.errors import BenchError
+from bench.sharing.archive import Archive
+from bench.sharing.export import export
+from bench.sharing.merge import merge
+from bench.store import Store
+from bench.store.tables import read_matrix, write_matrix
+
+
+def run_of(store: Store, label: str) -> str:
+    return entries.records(store, {"label": label})[0]["run"]
+
+
+@pytest.fixture
+def archive(scored: Path, tmp_path: Path) -> Path:
+    store = Store(scored)
+    export(store, [run_of(store, "intensity")], tmp_path / "entry.zip")
+    return tmp_path / "entry.zip"
+
+
+@pytest.fixture
+def here(scored: Path, tmp_path: Path) -> Store:
+    return Store(Path(shutil.copytree(scored, tmp_path / "here")))
+
+
+def repacked(archive: Path, change, *, rehash: bool = True) -> Path:
+    """Write the archive again after ``change(files)``, with hashes that fit unless not wanted."""
+    with zipfile.ZipFile(archive) as old:
+        files = {name: old.read(name) for name in old.namelist()}
+    index = json.loads(files.pop("entry.json"))
+    change(files, index)
+    if rehash:
+        index["files"] = {
+            n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in files.items()
+        }
+    out = archive.with_name("changed.zip")
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, content in {"entry.json": json.dumps(index).encode(), **files}.items():
+            new.writestr(name, content)
+    return out
+
+
+def test_a_merged_run_has_the_score_of_its_predictions_and_is_marked(here: Store, archive: Path) -> None:
+    own = entries.load_entry(here, run_of(here, "intensity"))
+    done = merge(here, archive)
+    assert (len(done.runs), done.refused) == (1, [])
+    imported = entries.load_entry(here, done.runs[0])
+    assert imported.label == "intensity [imported]"
+    assert imported.run != own.run
+    np.testing.assert_array_equal(imported.e, own.e)
+    np.testing.assert_array_equal(imported.e0, own.e0)
+    assert any("not checked" in text for text in imported.warnings)
+    assert entries.verify(here, done.runs[0])["verified"]
+    assert merge(here, archive).runs == done.runs
+
+
+def test_the_archive_has_no_path_of_its_machine_and_the_same_bytes_again(
+    scored: Path, archive: Path, tmp_path: Path
+) -> None:
+    store = Store(scored)
+    export(store, [run_of(store, "intensity")], tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
+    with zipfile.ZipFile(archive) as opened:
+        assert not any(str(scored.parent).encode() in opened.read(name) for name in opened.namelist())
+
+
+def test_claimed_scores_and_floors_are_not_believed(here: Store, archive: Path, tmp_path: Path) -> None:
+    def flatter(files, index):
+        for name in files:
+            if "predictions" in name:
+                path = tmp_path / "p.parquet"
+                path.write_bytes(files[name])
+                rows, values = read_matrix(path)
+                path.unlink()
+                write_matrix(path, rows, values | {"floor": values["floor"] + np.float32(100)}, {})
+                files[name] = path.read_bytes()
+
+    done = merge(here, repacked(archive, flatter))
+    own = entries.load_entry(here, run_of(here, "intensity"))
+    np.testing.assert_array_equal(entries.load_entry(here, done.runs[0]).e0, own.e0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda own: own["problem"].update(readouts="0"), "readouts are not those"),
+        (lambda own: own["problem"].update(measured="0"), "measured values are not those"),
+        (lambda own: own["problem"].update(folds="0"), "folds are not those"),
+        (lambda own: own["protocol"].update(hash="0"), "protocol"),
+        (lambda own: own["dataset"].update(version="2"), "version of the dataset is '2'"),
+        (lambda own: own["dataset"].update(name="other"), "dataset is 'other'"),
+        (lambda own: own.update(layer="transcripts"), "readout layer"),
+        (lambda own: own.update(role="floor"), "role is 'floor'"),
+        (lambda own: own.update(label="x" * 300), "more than 200"),
+        (lambda own: own.update(label="\x1b[31m"), "cannot be printed"),
+        (lambda own: own.update(folds=[[9, 9]]), "folds that the local board does not have"),
+        (lambda own: own.update(card=None), "lacks the card"),
+    ],
+)
+def test_a_run_of_another_board_is_refused_with_the_reason(
+    here: Store, archive: Path, change, message
+) -> None:
+    done = merge(here, repacked(archive, lambda _, index: change(index["runs"][0])))
+    assert done.runs == []
+    assert message in done.refused[0]
+    assert len(here.list("runs")) == 5
+
+
+def first(files: dict[str, bytes]) -> str:
+    return next(name for name in files if "predictions" in name)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/x", "../x", "runs/../../x", "C:/x", "\\\\host\\x", "a\\..\\b", "x.pkl", "x.txt", "runs/"]
+)
+def test_a_member_with_an_unsafe_or_foreign_name_is_refused(archive: Path, name: str) -> None:
+    changed = repacked(archive, lambda files, _: files.update({name: b"x"}))
+    with pytest.raises(BenchError, match=r"unsafe path|does not belong|pickle|special file"):
+        Archive(changed)
+
+
+def test_a_link_is_refused(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as old:
+        index = old.read("entry.json")
+    out = archive.with_name("link.zip")
+    with zipfile.ZipFile(out, "w") as new:
+        new.writestr("entry.json", index)
+        link = zipfile.ZipInfo(f"runs/{'a' * 16}/scores.parquet")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        new.writestr(link, "/etc/passwd")
+    with pytest.raises(BenchError, match="link"):
+        Archive(out)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = repacked(archive, lambda files, _: files.update({first(files): b"\0" * (8 << 20)}))
+    with pytest.raises(BenchError, match="bomb"):
+        Archive(changed)
+    monkeypatch.setattr("bench.sharing.archive.MOST_BYTES", 1000)
+    with pytest.raises(BenchError, match="too large"):
+        Archive(archive)
+
+
+def test_a_newer_schema_says_so(archive: Path) -> None:
+    out = archive.with_name("newer.zip")
+    with zipfile.ZipFile(out, "w") as new:
+        new.writestr("entry.json", json.dumps({"format": "wellbench-entry", "schema_version": 2}))
+    with pytest.raises(BenchError, match="newer wellbench"):
+        Archive(out)
+
+
+def test_a_changed_member_and_what_is_no_table_are_refused(here: Store, archive: Path) -> None:
+    def spoil(files, _):
+        files[first(files)] = b"PAR1 no table"
+
+    assert "sha256 differs" in merge(here, repacked(archive, spoil, rehash=False)).refused[0]
+    assert "no Parquet file" in merge(here, repacked(archive, spoil)).refused[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", io.BytesIO().getvalue() + b"PK\x05\x06"])
+def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(BenchError, match="no ZIP"):
+        Archive(tmp_path / "x.zip")
+
+
+def test_floors_and_existing_files_are_not_exported(scored: Path, archive: Path, tmp_path: Path) -> None:
+    store = Store(scored)
+    with pytest.raises(BenchError, match="role floor"):
+        export(store, [run_of(store, "training mean")], tmp_path / "floor.zip")
+    with pytest.raises(BenchError, match="exists"):
+        export(store, [run_of(store, "intensity")], archive)
