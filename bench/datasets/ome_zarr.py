@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.datasets.places import absolute, below, content, is_file, names
 from bench.datasets.platemap import About
-from bench.datasets.tables import PLATE, SITE, WELL, normalise_well, shorten
+from bench.datasets.tables import PLATE, SITE, WELL, is_remote, normalise_well, shorten
 from bench.datasets.writer import Found, Screen, depth_of, flattened, in_order, renamed, write
 from bench.errors import DatasetError, UsageError
 from featurizers.base import Channel
@@ -155,7 +155,8 @@ def _wells(plate: str) -> list[tuple[str, str]]:
     """Return name and path of the wells that the plate lists."""
     said = _attributes(plate)
     if said is None or "plate" not in said:
-        raise DatasetError(f"{plate}: no OME-Zarr plate (0.4 or 0.5); it lacks the `plate` metadata")
+        what = "lacks the `plate` metadata" + (", or may not be read" if is_remote(plate) else "")
+        raise DatasetError(f"{plate}: no OME-Zarr plate (0.4 or 0.5); it {what}")
     try:
         layout = said["plate"]
         rows, columns = ([str(n["name"]) for n in layout[axis]] for axis in ("rows", "columns"))

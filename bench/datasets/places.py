@@ -65,12 +65,19 @@ def names(place: str) -> list[str]:
 
 
 def is_file(uri: str) -> bool:
-    """Whether there is a file."""
+    """Whether there is a file that may be read.
+
+    A bucket that may not be listed answers 403 for what is not there, so that the two are one. fsspec's own
+    ``isfile`` takes lost credentials and networks for an absent file too; those are said.
+    """
     if not is_remote(uri):
         return Path(uri).is_file()
     system, path = _system(uri)
     with said(uri):
-        return bool(system.isfile(path))
+        try:
+            return bool(system.info(path)["type"] == "file")
+        except (FileNotFoundError, PermissionError):
+            return False
 
 
 def content(uri: str) -> bytes:

@@ -13,6 +13,7 @@ import tifffile
 from bench.datasets import check, image_manifest, load
 from bench.datasets.imagexpress import ImageXpress, from_imagexpress
 from bench.datasets.jump import LoadData, from_jump
+from bench.datasets.ome_zarr import OmeZarr, from_ome_zarr
 from bench.errors import DatasetError
 from bench.imaging import field_source
 from bench.imaging.readers import read_plane
@@ -77,7 +78,7 @@ class Locked(fsspec.AbstractFileSystem):
     def _refuse(self, *args, **more):
         raise PermissionError("Access Denied")
 
-    open = find = isfile = isdir = info = ls = _refuse
+    open = find = isdir = info = ls = _refuse  # isfile is fsspec's, which says False then
 
 
 class Offline(Locked):
@@ -86,7 +87,16 @@ class Offline(Locked):
     def _refuse(self, *args, **more):
         raise RuntimeError("Unable to locate\ncredentials")
 
-    open = find = isfile = isdir = info = ls = _refuse
+    open = find = isdir = info = ls = _refuse
+
+
+def test_a_plate_that_cannot_be_reached_is_not_called_empty(tmp_path):
+    fsspec.register_implementation(Offline.protocol, Offline, clobber=True)
+    with pytest.raises(DatasetError, match=r"^offline://bucket/p\.zarr/.* \(Unable to locate credentials\)"):
+        from_ome_zarr(OmeZarr(folder="offline://bucket/p.zarr", name="n"), tmp_path / "set")
+    fsspec.register_implementation(Locked.protocol, Locked, clobber=True)
+    with pytest.raises(DatasetError, match=r"no OME-Zarr plate .*, or may not be read"):
+        from_ome_zarr(OmeZarr(folder="locked://bucket/p.zarr", name="n"), tmp_path / "set")
 
 
 @pytest.mark.parametrize(
@@ -170,8 +180,6 @@ def test_an_ome_zarr_plate_in_a_bucket_is_read_plane_by_plane(bucket, tmp_path):
     pytest.importorskip("ome_zarr", reason="ome-zarr-py writes the plate")
     from ome_zarr.format import FormatV05
     from ome_zarr.writer import write_image, write_plate_metadata, write_well_metadata
-
-    from bench.datasets.ome_zarr import OmeZarr, from_ome_zarr
 
     system, _ = bucket
     form = FormatV05()
