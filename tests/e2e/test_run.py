@@ -57,15 +57,25 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     assert {k: v for k, v in contents(store).items() if not k.startswith(".")} == contents(scored)
 
 
+def _heed_interrupts() -> None:
+    """Undo what parallel test workers do: they ignore SIGINT, and a process inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_run_says_so_and_leaves_a_clean_store(
     bench: Run, screen: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     words = [str(BENCH), *QUICK, "--dataset", str(screen), "--store", str(store)]
     with subprocess.Popen(
-        words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        words,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_interrupts,
     ) as process:
-        while not any(store.glob("predictions/*/*/*")) and process.poll() is None:
+        while not any(store.glob("features/**/manifest.json")) and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)

@@ -92,7 +92,7 @@ def test_one_shot_without_information_is_chance_and_with_all_of_it_one():
     np.testing.assert_allclose(blank.scores["top1"], 1 / 8)
     np.testing.assert_allclose(blank.scores["top5"], 5 / 8)
     np.testing.assert_allclose(blank.scores["chance5"], 5 / 8)
-    perfect = pd.get_dummies(data.groups).to_numpy(np.float32)
+    perfect = np.array(pd.get_dummies(data.groups), np.float32)
     perfect[data.control] = np.random.default_rng(0).normal(size=(8, perfect.shape[1]))
     assert (scored(task, own, perfect)[0].scores["top1"] == 1).all()
 
