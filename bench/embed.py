@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.entrants import Spec, reads_images
+from bench.entrants import AGGREGATIONS, Spec, reads_images
 from bench.errors import BenchError
 from bench.provenance import peak_memory_mb
 
@@ -56,15 +56,27 @@ class Failure:
         return cls(what, str(error) if ours else f"{type(error).__name__}: {error}", not ours)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The rows of one field: values (n, D) float32, and their objects' ids (n,), 0 for rows per field."""
+
+    well: str
+    site: str
+    ids: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+
 @dataclass(slots=True)
 class Rows:
     """Well rows of one entrant from one unit.
 
     ``values`` (n_wells, D) float32 belongs to ``wells``; ``fields``, ``cells`` and ``failed`` count per well.
+    ``cell_rows`` has the rows of each field, where they are to be kept.
     """
 
     wells: list[str] = field(default_factory=list)
     values: list[NDArray[np.float32]] = field(default_factory=list)
+    cell_rows: list[Cells] = field(default_factory=list)
     fields: list[int] = field(default_factory=list)
     cells: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
@@ -86,6 +98,7 @@ def embed_wells(
     dataset = _dataset(root)
     rows: dict[str, Rows] = {}
     built: dict[str, Featurizer] = {}
+    specs = {own.key: own.spec for own in work}
     here = f"plate {plate}, wells {wells[0]} to {wells[-1]}"
     for own in work:
         try:
@@ -103,7 +116,7 @@ def embed_wells(
     for key, featurizer in built.items():
         started = time.perf_counter()
         try:
-            found = _embed_all(featurizer, dataset, fields, wells, unread)
+            found = _embed_all(featurizer, dataset, fields, wells, unread, specs[key])
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything outside embed() too
             found = Rows(failures=[replace(Failure.of(here, error), passing=True)])
         found.seconds = loading + time.perf_counter() - started
@@ -170,32 +183,52 @@ def _embed_all(
     fields: list[Field],
     wells: Sequence[str],
     unread: list[tuple[str, Failure]],
+    spec: Spec,
 ) -> Rows:
     if "latent" not in featurizer.card.needs:
         fields = [replace(f, metadata=_without_state(f.metadata)) for f in fields]
     columns = featurizer.columns(dataset.channels)
-    means, cells, failures = _per_field(featurizer, fields, len(columns))
+    found, cells, failures = _per_field(featurizer, fields, len(columns))
     lost = [(w, f) for w, f in unread if reads_images(featurizer.card.needs)] + failures
     rows = Rows(columns=columns, failures=[f for _, f in lost])
     for well in sorted(wells):
         of_well = [i for i, f in enumerate(fields) if f.metadata["Metadata_Well"] == well]
-        used = [mean for i in of_well if (mean := means[i]) is not None]
+        used = [own for i in of_well if (own := found[i]) is not None]
         if not used:
             rows.empty.append(well)
             continue
         rows.wells.append(well)
-        rows.values.append(np.mean(np.stack(used), axis=0).astype(np.float32))
+        rows.values.append(aggregated([own.values for own in used], spec.aggregate))
+        rows.cell_rows += used if spec.cells else []
         rows.fields.append(len(used))
         rows.cells.append(sum(cells[i] for i in of_well))
         rows.failed.append(sum(w == well for w, _ in lost))
     return rows
 
 
+def aggregated(fields: Sequence[NDArray[np.float32]], rule: str) -> NDArray[np.float32]:
+    """Return a well's row (D,) float32 from the rows (n_i, D) of its fields.
+
+    ``field-mean``: mean over fields of each field's mean; ``cell-mean`` and ``cell-median``: over the rows of
+    all fields, column by column. Sums are float64.
+    """
+    if rule not in AGGREGATIONS:
+        raise ValueError(f"{rule!r} is no aggregation")
+    well: NDArray[np.float64]
+    if rule == "field-mean":
+        well = np.mean(np.stack([own.mean(axis=0, dtype=np.float64) for own in fields]), axis=0)
+    elif rule == "cell-mean":
+        well = np.concatenate(fields).mean(axis=0, dtype=np.float64)
+    else:
+        well = np.median(np.concatenate(fields).astype(np.float64), axis=0)
+    return well.astype(np.float32)
+
+
 def _per_field(
     featurizer: Featurizer, fields: list[Field], width: int
-) -> tuple[list[NDArray[np.float64] | None], list[int], list[tuple[str, Failure]]]:
-    """Return each field's mean vector (None without a row or after a failure), its cell count, failures."""
-    means: list[NDArray[np.float64] | None] = [None] * len(fields)
+) -> tuple[list[Cells | None], list[int], list[tuple[str, Failure]]]:
+    """Return each field's rows (None without a row or after a failure), its cell count, failures."""
+    found: list[Cells | None] = [None] * len(fields)
     cells = [len(f.ids) for f in fields]
     failures: list[tuple[str, Failure]] = []
     try:
@@ -210,10 +243,15 @@ def _per_field(
                 failures.append((str(one.metadata["Metadata_Well"]), failure))
     for indices, embedding in batches:
         for position, i in enumerate(indices):
-            own = embedding.values[embedding.field == position]
-            if len(own):
-                means[i] = own.mean(axis=0, dtype=np.float64)
-    return means, cells, failures
+            here = np.asarray(embedding.field) == position
+            if here.any():
+                ids = np.zeros(int(here.sum()), np.int32)
+                if embedding.object is not None:
+                    ids = np.asarray(embedding.object)[here]
+                metadata = fields[i].metadata
+                place = str(metadata["Metadata_Well"]), str(metadata["Metadata_Site"])
+                found[i] = Cells(*place, ids, np.asarray(embedding.values)[here])
+    return found, cells, failures
 
 
 def _checked(featurizer: Featurizer, fields: list[Field], width: int) -> Embedding:

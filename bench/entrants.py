@@ -26,8 +26,14 @@ if TYPE_CHECKING:
     from featurizers.base import Featurizer, FitScope
 
 KEY_SCHEMA = 1
-AGGREGATION = "field-mean"
-"""Cells are averaged within a field, then fields within a well."""
+AGGREGATIONS = {
+    "field-mean": "cells are averaged within a field, then fields within a well",
+    "cell-mean": "the mean of all cells of a well",
+    "cell-median": "the median of all cells of a well, column by column",
+}
+"""How the rows of a well's fields become the well's row; with one row per field, a cell is a field."""
+
+DEFAULT_AGGREGATION = "field-mean"
 
 CONTROLS = ("position", "cell-count", "intensity", "untrained", "oracle")
 """Controls that run beside every entrant where the dataset allows."""
@@ -35,12 +41,17 @@ CONTROLS = ("position", "cell-count", "intensity", "untrained", "oracle")
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A featurizer as plain values: what a worker process needs to build it again."""
+    """A featurizer as plain values: what a worker process needs to build it again.
+
+    ``aggregate`` is one of :data:`AGGREGATIONS`; with ``cells`` the rows of single cells are kept too.
+    """
 
     name: str
     preset: str = "default"
     overrides: tuple[tuple[str, Any], ...] = ()
     plugins: tuple[str, ...] = ()
+    aggregate: str = DEFAULT_AGGREGATION
+    cells: bool = False
 
     def build(self) -> Featurizer:
         """Return the configured featurizer, without weights."""
@@ -142,16 +153,21 @@ def entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
     """Build the entrant; a control that was named with ``--featurizer`` takes part as an entrant."""
     name, _, preset = word.partition(":")
     overrides = tuple(sorted(settings.overrides.get(name, {}).items()))
-    spec = Spec(name, preset or "default", overrides, settings.plugins)
+    spec = Spec(
+        name, preset or "default", overrides, settings.plugins, settings.aggregate, settings.keep_cells
+    )
     featurizer = spec.build()
     card = featurizer.card
+    changed = [f"{key}={value}" for key, value in overrides]
+    changed += [spec.aggregate] if spec.aggregate != DEFAULT_AGGREGATION else []
     return Entrant(
         name=name,
-        label=featurizer.label() + "".join(f", {key}={value}" for key, value in overrides),
+        label=", ".join([featurizer.label(), *changed]),
         role="entrant" if named and card.role == "control" else card.role,
         fit_scope=card.fit_scope,
         preset=spec.preset,
-        card=dataclasses.asdict(card) | {"config": dataclasses.asdict(featurizer.config)},
+        card=dataclasses.asdict(card)
+        | {"config": dataclasses.asdict(featurizer.config), "aggregation": spec.aggregate},
         spec=spec,
     )
 
@@ -192,12 +208,13 @@ def feature_document(
     spec: Spec, featurizer: Featurizer, dataset: Dataset, weights: str | None, fold: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return what determines the features, apart from the images of each plate (the part's own key)."""
-    return _common(spec, featurizer, dataset) | {
+    document = _common(spec, featurizer, dataset) | {
         "kind": "features",
         "weights": weights,
         "fold": dict(fold) if fold is not None else None,
-        "aggregation": AGGREGATION,
+        "aggregation": spec.aggregate,
     }
+    return document | {"cells": True} if spec.cells else document
 
 
 def _common(spec: Spec, featurizer: Featurizer, dataset: Dataset) -> dict[str, Any]:

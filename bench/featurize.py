@@ -19,6 +19,10 @@ from bench.execute import Executor, Outcome, Unit
 from bench.provenance import provenance
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
     from bench.store import HashCache, PartKey, Store
@@ -230,6 +234,25 @@ def _statistics(
     return found
 
 
+def _cells(job: Job, pieces: Sequence[Rows]) -> tuple[pd.DataFrame, NDArray[np.float32]] | None:
+    """Return the rows of single cells with well, site and object number, where they are kept."""
+    import numpy as np
+    import pandas as pd
+
+    if not job.work.spec.cells:
+        return None
+    rows = [own for piece in pieces for own in piece.cell_rows]
+    counts = [len(own.ids) for own in rows]
+    frame = pd.DataFrame(
+        {
+            "Metadata_Well": np.repeat([own.well for own in rows], counts),
+            "Metadata_Site": np.repeat([own.site for own in rows], counts),
+            "Metadata_ObjectNumber": np.concatenate([own.ids for own in rows]),
+        }
+    )
+    return frame, np.concatenate([own.values for own in rows])
+
+
 def _commit(
     store: Store, dataset: Dataset, job: Job, part: PartKey, pieces: Sequence[Rows]
 ) -> tuple[list[Failure], bool]:
@@ -274,5 +297,5 @@ def _commit(
             device=job.work.device,
         ),
     }
-    write_part(store, part, wells, np.stack(values), pieces[0].columns, extra)
+    write_part(store, part, wells, np.stack(values), pieces[0].columns, extra, _cells(job, pieces))
     return failures, True

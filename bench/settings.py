@@ -48,6 +48,10 @@ class Settings:
         ``all`` (whatever the dataset allows), ``none``, or names separated by commas.
     overrides
         Featurizer settings by featurizer name, e.g. ``{"mae": {"steps": "300"}}``.
+    aggregate
+        How cells become wells, for every entrant: ``field-mean``, ``cell-mean`` or ``cell-median``.
+    keep_cells
+        Keep the rows of single cells beside those of wells.
     seed
         Seeds training and permutations; folds are seeded by the protocol.
     processes
@@ -72,6 +76,8 @@ class Settings:
     protocol: str = "nested-cv"
     controls: str = ALL_CONTROLS
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    aggregate: str = "field-mean"
+    keep_cells: bool = False
     seed: int = 0
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)

@@ -12,7 +12,7 @@ from bench import inputs
 from bench import problem as problems
 from bench.configure import unknown
 from bench.embed import Failure
-from bench.entrants import entrant, known, resolve
+from bench.entrants import AGGREGATIONS, entrant, known, resolve
 from bench.errors import BenchError, UsageError
 from bench.session import Report, Session
 from bench.settings import Settings
@@ -63,6 +63,8 @@ def check_names(settings: Settings) -> None:
         registry.get("tasks", task)
     for head in settings.heads:
         registry.get("heads", head)
+    if settings.aggregate not in AGGREGATIONS:
+        raise UsageError(unknown("aggregation", settings.aggregate, list(AGGREGATIONS)))
     inputs.check(settings)
     if settings.protocol not in names() and not Path(settings.protocol).is_file():
         raise UsageError(unknown("protocol", settings.protocol, names()) + ", or name a TOML file")

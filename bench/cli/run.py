@@ -72,6 +72,15 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="NAME.KEY=VALUE, a featurizer's setting; repeatable.")
     ] = None,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(
+            "--aggregate", help="Cells to wells: field-mean, cell-mean, cell-median. \\[default: field-mean]"
+        ),
+    ] = None,
+    keep_cells: Annotated[
+        bool | None, typer.Option("--keep-cells", help="Keep a row per cell beside each well's row.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Of training and permutations. \\[default: 0]")
     ] = None,
@@ -114,6 +123,8 @@ def run(
         "protocol": protocol,
         "controls": controls,
         "overrides": parse_overrides(set_ or []),
+        "aggregate": aggregate,
+        "keep_cells": keep_cells,
         "seed": seed,
         "processes": processes,
         "threads": threads,

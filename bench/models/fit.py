@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bench import featurize, runs, weights
 from bench import problem as problems
 from bench.embed import Work
-from bench.entrants import Spec, feature_document, frame_digest, known
+from bench.entrants import DEFAULT_AGGREGATION, Spec, feature_document, frame_digest, known
 from bench.errors import BenchError, UsageError
 from bench.execute import Executor
 from bench.featurize import Job
@@ -165,7 +165,8 @@ def _spec(record: dict[str, Any], plugins: tuple[str, ...]) -> Spec | None:
     cls = known(plugins).get("featurizers", record["name"])
     preset = dataclasses.asdict(configure(cls, record["preset"], {}))
     changed = {k: v for k, v in config.items() if _plain(preset.get(k)) != v}
-    return Spec(record["name"], record["preset"], tuple(sorted(changed.items())), plugins)
+    how = record["card"].get("aggregation", DEFAULT_AGGREGATION)
+    return Spec(record["name"], record["preset"], tuple(sorted(changed.items())), plugins, how)
 
 
 def _plain(value: Any) -> Any:

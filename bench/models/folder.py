@@ -42,7 +42,7 @@ class Saved:
     run, label, entrant, fit_scope
         The run that is its evidence, and who ran.
     spec
-        The featurizer's name, preset and overrides; None for a table of ready-made profiles.
+        The featurizer's name, preset, overrides and aggregation; None for a table of ready-made profiles.
     weights, fold
         What stood for the featurizer's weights in the key of its features, so that the key of new features
         follows the same rule.

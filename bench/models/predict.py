@@ -126,6 +126,7 @@ def _features(
         saved.spec["preset"],
         tuple((name, value) for name, value in saved.spec["overrides"]),
         settings.plugins,
+        saved.spec["aggregate"],
     )
     job = job_of(opened.weights, saved.weights, saved.fold, spec, dataset, settings.device)
     with Executor(settings.processes) as executor:

@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.e2e.support import BENCH, QUICK, Run, contents
@@ -136,3 +138,30 @@ def test_the_masked_autoencoder_trains_embeds_and_is_found_again(
     second = bench(*words, cwd=tmp_path)
     assert contents(tmp_path / "store") == before
     assert json.loads(second.stdout)["boards"] == json.loads(first.stdout)["boards"]
+
+
+@pytest.mark.slow
+def test_wells_may_be_medians_of_their_cells_which_are_kept(bench: Run, screen: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    words = [
+        "run",
+        "-f",
+        "cellprofiler:nuclei",
+        "--layer",
+        "proteins",
+        "--controls",
+        "none",
+        "--dataset",
+        screen,
+    ]
+    done = bench(*words, "--store", store, "--aggregate", "cell-median", "--keep-cells", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "cell-median" in done.stdout
+    (part,) = store.glob("features/*/featurizer=cellprofiler/*/*/*")
+    wells, cells = (pd.read_parquet(part / name) for name in ("part.parquet", "cells.parquet"))
+    assert 0 < len(cells) <= wells["n_cells"].sum()  # cells at the border have no row
+    assert not cells.duplicated(["Metadata_Well", "Metadata_Site", "Metadata_ObjectNumber"]).any()
+    well = wells["Metadata_Well"].iloc[0]
+    own = cells[cells["Metadata_Well"] == well]
+    median = np.median(np.stack(own["embedding"]).astype(float), axis=0).astype(np.float32)
+    np.testing.assert_array_equal(wells["embedding"].iloc[0], median)
