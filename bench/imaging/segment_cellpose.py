@@ -1,8 +1,11 @@
-"""``cellpose``: cells by Cellpose-SAM (Pachitariu, Rariden & Stringer 2025), from weights that the user has.
+"""``cellpose``: cells by a Cellpose network, from weights that the user has.
+
+Cellpose-SAM (Pachitariu, Rariden & Stringer 2025) under Cellpose 4, or a network of Cellpose 3 (``cyto3``,
+``nuclei``, one of the user's own; Stringer & Pachitariu 2025) under Cellpose 3. Neither version runs the
+other's networks, so weights of the other kind are refused with what to install.
 
 Nothing is ever downloaded: the weights are a file that is named, and their sha256, not their path, is part
-of the key. Weights are loaded without executing anything in them. The installed Cellpose 4 runs Cellpose-SAM
-networks; it cannot run those of Cellpose 3, which are refused by name.
+of the key. Weights are loaded without executing anything in them.
 """
 
 from __future__ import annotations
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_CHANNELS = 3
+SAM, THREE = "W2", "downsample."
+"""What the weights of a Cellpose-SAM, and those of a Cellpose 3 network, are known by."""
+
+MOST_CHANNELS_3 = 2
+"""Channels of a Cellpose 3 network: what is segmented, and optionally the nuclei."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class Cellpose:
     mask
         What the network was trained to find, so what its mask is called.
     channels
-        Up to three channel names with commas between; empty takes the dataset's first three.
+        Channel names with commas between, up to three; empty takes the dataset's first three. A Cellpose 3
+        network takes one, or two: what is segmented and the nuclei.
     diameter_px
         Diameter of a typical object; 0 leaves the field's scale as it is.
     flow_threshold
@@ -105,19 +114,19 @@ def cellpose(pixels: NDArray[Any], config: Cellpose, root: Path) -> Objects:
     Raises
     ------
     DatasetError
-        When the weights are not those of a Cellpose-SAM network.
+        When the weights are not those of a network that the installed Cellpose runs, or are of one that takes
+        fewer channels.
     """
     from scipy import ndimage
 
     shape = pixels.shape[1:]
     if all(plane.min() == plane.max() for plane in pixels):
         return nothing(shape, (config.mask,))
-    full = np.zeros((*shape, MOST_CHANNELS), np.float32)
-    full[..., : len(pixels)] = np.moveaxis(pixels, 0, 2)
-    network = _network(str(Path(locate(root, config.weights))), sha256(config, root))
+    network, sam = _network(str(Path(locate(root, config.weights))), sha256(config, root))
+    image, how = _for_sam(pixels) if sam else _for_three(pixels)
     found = network.eval(
-        full,
-        channel_axis=2,
+        image,
+        **how,
         diameter=config.diameter_px or None,
         flow_threshold=config.flow_threshold,
         min_size=int(config.min_area_px),
@@ -133,6 +142,25 @@ def cellpose(pixels: NDArray[Any], config: Cellpose, root: Path) -> Objects:
     return Objects({config.mask: mask}, ids, centres)
 
 
+def _for_sam(pixels: NDArray[Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Return the image as Cellpose-SAM takes it, (H, W, 3), missing channels black, and how to call it."""
+    full = np.zeros((*pixels.shape[1:], MOST_CHANNELS), np.float32)
+    full[..., : len(pixels)] = np.moveaxis(pixels, 0, 2)
+    return full, {"channel_axis": 2}
+
+
+def _for_three(pixels: NDArray[Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Return the image as Cellpose 3 takes it, and how to call it: its channels count from 1, 0 is grey."""
+    if len(pixels) > MOST_CHANNELS_3:
+        raise DatasetError(
+            f"{TABLE}: these weights of Cellpose 3 take one channel, or two (what is segmented, the nuclei), "
+            f"not {len(pixels)}; name them in channels"
+        )
+    if len(pixels) == 1:
+        return pixels[0].astype(np.float32), {"channels": [0, 0]}
+    return np.moveaxis(pixels, 0, 2).astype(np.float32), {"channels": [1, 2], "channel_axis": 2}
+
+
 @functools.lru_cache(maxsize=4)
 def _digest(path: str, _size: int, _mtime_ns: int) -> str:
     from bench.store import file_digest
@@ -141,27 +169,32 @@ def _digest(path: str, _size: int, _mtime_ns: int) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _network(path: str, _sha256: str) -> Any:
-    """Return the network, on the GPU where there is one; float32, so that devices agree but for last bits."""
+def _network(path: str, _sha256: str) -> tuple[Any, bool]:
+    """Return the network, on the GPU where there is one, and whether it is a Cellpose-SAM.
+
+    It computes in float32, so that devices agree but for last bits.
+    """
     import torch
 
     keys = _names(path)
+    sam = SAM in keys
     from featurizers.vision import import_torchvision
 
     import_torchvision()
     from cellpose import models
 
-    network = models.CellposeModel(gpu=torch.cuda.is_available(), pretrained_model=path, use_bfloat16=False)
+    precision = {"use_bfloat16": False} if sam else {}
+    network = models.CellposeModel(gpu=torch.cuda.is_available(), pretrained_model=path, **precision)
     absent = set(network.net.state_dict()) - keys
     if absent:
         raise DatasetError(
             f"{path} lacks {len(absent)} of the network's weights, e.g. {min(absent)}; copy it again"
         )
-    return network
+    return network, sam
 
 
 def check_weights(config: Cellpose, root: Path) -> None:
-    """Refuse a file that holds no weights of Cellpose-SAM, without building the network.
+    """Refuse a file without weights that the installed Cellpose runs, without building the network.
 
     Raises
     ------
@@ -172,21 +205,35 @@ def check_weights(config: Cellpose, root: Path) -> None:
 
 
 def _names(path: str) -> set[str]:
-    """Return the names of the weights in a file of Cellpose-SAM's."""
+    """Return the names of the weights in a file of a network that the installed Cellpose runs."""
     import pickle
+    from importlib import metadata
 
     import torch
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        keys = set(state)
+        keys = {name.removeprefix("module.") for name in state}
     except (RuntimeError, OSError, TypeError, pickle.UnpicklingError) as error:
         raise DatasetError(
             f"{path} holds no weights ({str(error).splitlines()[0]}); copy it again"
         ) from error
-    if "W2" not in keys:
+    three = any(name.startswith(THREE) for name in keys)
+    if SAM not in keys and not three:
         raise DatasetError(
-            f"{path} holds no Cellpose-SAM network (those of Cellpose 3 cannot run in the installed "
-            "Cellpose 4); use cpsam weights, or segment with Cellpose 3 and set method = 'masks'"
+            f"{path} holds no Cellpose network; name the file of cpsam, or of Cellpose 3's weights"
+        )
+    installed = metadata.version("cellpose")
+    major = int(installed.split(".")[0])
+    if three and major > 3:
+        raise DatasetError(
+            f"{path} holds a Cellpose 3 network, which the installed Cellpose {installed} cannot run; use "
+            "weights of cpsam, or an environment with 'cellpose<4' and 'numpy<2.1', or segment elsewhere and "
+            "set method = 'masks'"
+        )
+    if not three and major < 4:
+        raise DatasetError(
+            f"{path} holds a Cellpose-SAM network, which the installed Cellpose {installed} cannot run; "
+            "install 'cellpose>=4', or use weights of Cellpose 3"
         )
     return keys

@@ -135,8 +135,8 @@ def test_a_foreground_given_as_a_label_image_is_warned_of(masked, edit):
 
 def test_weights_of_another_network_are_said_before_the_run(small, edit):
     edit("dataset.toml", SETTINGS, 'method = "cellpose"\nweights = "cyto3"')
-    torch.save({"output.2.weight": torch.zeros(1)}, small / "cyto3")
-    assert "those of Cellpose 3 cannot run" in found(small)["no-segmentation"].what
+    torch.save({"downsample.down.weight": torch.zeros(1)}, small / "cyto3")
+    assert "holds a Cellpose 3 network" in found(small)["no-segmentation"].what
     assert found(small, pixels="skip") == {}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from importlib import metadata
 from types import ModuleType
 from typing import ClassVar
 
@@ -47,6 +48,7 @@ def weights(tmp_path, monkeypatch):
     package.models = models
     monkeypatch.setitem(sys.modules, "cellpose", package)
     monkeypatch.setitem(sys.modules, "cellpose.models", models)
+    monkeypatch.setattr(metadata, "version", lambda _: "4.2.1")
     monkeypatch.setattr(StandIn, "made", [])
     monkeypatch.setattr(StandIn, "calls", [])
     segment_cellpose._network.cache_clear()
@@ -111,7 +113,8 @@ def test_wrong_settings_and_absent_weights_are_refused_before_a_pixel_is_read(sc
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"conv.weight": torch.zeros(2)}, "those of Cellpose 3 cannot run"),
+        ({"conv.weight": torch.zeros(2)}, "holds no Cellpose network"),
+        ({"downsample.down.weight": torch.zeros(2)}, "an environment with 'cellpose<4'"),
         (b"not weights", "holds no weights"),
         (Cellpose(), "holds no weights"),  # any object but tensors would have to be executed to be loaded
     ],
@@ -136,7 +139,65 @@ def test_a_black_field_holds_no_cell_and_is_not_given_to_the_network(weights, tm
     assert StandIn.made == []
 
 
+class StandInThree(StandIn):
+    """In place of the model of Cellpose 3."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.net = torch.nn.Module()
+        self.net.downsample = torch.nn.Linear(1, 1)
+
+
+@pytest.fixture
+def three(weights, monkeypatch):
+    monkeypatch.setattr(sys.modules["cellpose.models"], "CellposeModel", StandInThree)
+    monkeypatch.setattr(metadata, "version", lambda _: "3.1.1.2")
+    torch.save({f"module.downsample.{name}": torch.zeros(1) for name in ("weight", "bias")}, weights)
+    return weights
+
+
+def test_cellpose_3_gets_one_grey_channel_or_what_is_segmented_with_the_nuclei(three, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 4000, (3, 60, 80)).astype(np.uint16)
+    for chosen in (pixels[:1], pixels[:2]):
+        found = segment_cellpose.cellpose(chosen, Cellpose(str(three), diameter_px=30), tmp_path)
+        assert len(found.ids) == 2  # of the three, one is a pixel
+    (grey, alone), (image, both) = StandIn.calls
+    assert (grey.shape, alone["channels"]) == ((60, 80), [0, 0])
+    np.testing.assert_array_equal(image, np.moveaxis(pixels[:2], 0, 2))
+    assert (both["channels"], both["channel_axis"], both["diameter"]) == ([1, 2], 2, 30)
+    assert "use_bfloat16" not in StandIn.made[0]
+    with pytest.raises(DatasetError, match="take one channel, or two"):
+        segment_cellpose.cellpose(pixels, Cellpose(str(three)), tmp_path)
+
+
+def test_weights_of_cellpose_sam_are_refused_by_an_installed_cellpose_3(three, tmp_path):
+    torch.save({"W2": torch.zeros(1)}, three)
+    with pytest.raises(DatasetError, match="install 'cellpose>=4'"):
+        segment_cellpose.check_weights(Cellpose(str(three)), tmp_path)
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not metadata.version("cellpose").startswith("3."), reason="needs 'cellpose<4'")
+def test_a_real_network_of_cellpose_3_gives_what_cellpose_gives(tmp_path):
+    from cellpose import models
+    from cellpose.resnet_torch import CPnet
+
+    torch.manual_seed(0)
+    path = tmp_path / "mine"
+    CPnet([2, 32, 64, 128, 256], nout=3, sz=3).save_model(str(path))
+    pixels = np.random.default_rng(0).integers(0, 4000, (2, 96, 120)).astype(np.uint16)
+    segment_cellpose._network.cache_clear()
+    found = segment_cellpose.cellpose(pixels, Cellpose(str(path), min_area_px=1, flow_threshold=0), tmp_path)
+    segment_cellpose._network.cache_clear()
+    model = models.CellposeModel(gpu=False, pretrained_model=str(path))
+    image = np.moveaxis(pixels, 0, 2).astype(np.float32)
+    theirs = model.eval(image, channels=[1, 2], channel_axis=2, min_size=1, flow_threshold=0)[0]
+    np.testing.assert_array_equal(found.masks["cells"] > 0, theirs > 0)
+    assert len(found.ids) == len(np.unique(theirs[theirs > 0])) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(metadata.version("cellpose").startswith("3."), reason="needs 'cellpose>=4'")
 def test_the_real_architecture_loads_from_a_file_and_runs(tmp_path):
     """300 million random weights: several GB of memory and half a minute."""
     from featurizers.vision import import_torchvision
