@@ -15,6 +15,7 @@ from tasks.base import Head, TaskError
 from tasks.folds import assign
 from tasks.heads.logit import Fit, diagonalise, log_loss, solve
 from tasks.heads.mean import observed_mean
+from tasks.heads.menu import finite, pick
 from tasks.protocol import LogGrid
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ class Logistic(Head):
     ) -> Logistic:
         """Choose each readout's penalty in the inner folds and fit on all rows."""
         m, T = Y.shape
-        if not np.isfinite(X).all():
-            raise TaskError("logistic takes finite features; drop or fill the rows that have none")
+        finite(X, self.name)
         if (((Y != 0.0) & (Y != 1.0)) & mask).any():
             raise TaskError("logistic takes readouts of 0 and 1; use ridge for values, or another task")
         self._origin = X.mean(axis=0, dtype=np.float64)
@@ -114,9 +114,7 @@ class Logistic(Head):
         loss, counted = self._inner(
             centred, Y, mask, assign(groups, self.config.inner_folds, self.config.seed)
         )
-        equal = loss <= loss.min(axis=0) * (1.0 + TIES)
-        best = np.where(counted, len(loss) - 1 - np.argmax(equal[::-1], axis=0), len(loss) - 1)
-        self.inner_loss_ = np.where(counted, loss[best, np.arange(T)], np.nan)
+        best, self.inner_loss_ = pick(loss, counted, TIES)
         alpha = self.penalties_[best]
         self.coef_, self.gap_ = np.zeros((X.shape[1], T)), np.zeros(T)
         prevalence = observed_mean(Y, mask)

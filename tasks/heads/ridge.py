@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tasks.base import Head, TaskError
+from tasks.base import Head
 from tasks.folds import assign
+from tasks.heads.menu import finite, pick
 from tasks.protocol import LogGrid
 
 if TYPE_CHECKING:
@@ -173,8 +174,7 @@ class Ridge(Head):
     ) -> Ridge:
         """Choose each readout's penalty in the inner folds and fit on all rows."""
         m, T = Y.shape
-        if not np.isfinite(X).all():
-            raise TaskError("ridge takes finite features; drop or fill the rows that have none")
+        finite(X, self.name)
         self._origin = X.mean(axis=0, dtype=np.float64)
         centred = np.asarray(X, np.float64) - self._origin
         # 1 for features that never vary, whose penalty does not matter.
@@ -225,9 +225,7 @@ class Ridge(Head):
                 unit[unit == 0.0] = 1.0
                 z = ((y - y.mean(axis=0)) / unit).astype(self.config.products)
                 loss[:, place] = sum(own.losses(z) for own in inner) * unit**2
-            equal = loss <= loss.min(axis=0) * (1.0 + TIES)
-            best = len(self.penalties_) - 1 - np.argmax(equal[::-1], axis=0)
-            self.inner_loss_[columns] = loss[best, np.arange(len(columns))]
+            best, self.inner_loss_[columns] = pick(loss, np.ones(len(columns), bool), TIES)
             self.chosen_["alpha"][columns] = self.penalties_[best]
         basis = _decompose(X)
         for place in self._blocks(np.arange(len(columns))):
