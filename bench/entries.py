@@ -99,7 +99,7 @@ def _fold_values(store: Store, run: str) -> Any:
 
 
 def verify(store: Store, identifier: str, plugins: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Recompute a run's summands and scores from its stored predictions; return what was compared.
+    """Recompute a run's summands, scores and coverage from its stored predictions; return what was compared.
 
     Raises
     ------
@@ -136,6 +136,9 @@ def verify(store: Store, identifier: str, plugins: tuple[str, ...] = ()) -> dict
     ]
     if not _same(scored.fold_values, _fold_values(store, run)):
         differing.append("scores per fold")
+    covered = runs.coverage([runs.load_fold(store, run, *fold) for fold in record["folds"]])
+    if covered != record["coverage"]:
+        differing.append(f"coverage ({record['coverage']:.6g} stored, {covered:.6g} found)")
     if list(scored.readouts) != readouts or not np.array_equal(scored.folds.reshape(-1), index["fold"]):
         differing.append("readouts or folds")
     try:
@@ -157,6 +160,7 @@ def verify(store: Store, identifier: str, plugins: tuple[str, ...] = ()) -> dict
         "folds": len(record["folds"]),
         "metric": estimand,
         "skill": float(scored.scores.loc[scored.scores["stratum"] == "all", estimand].mean()),
+        "coverage": covered,
         "verified": True,
     }
 

@@ -186,8 +186,8 @@ def verify(
 ) -> None:
     """Recompute a run's scores from its stored predictions.
 
-    Checks the checksums of its predictions, scores and record, computes scores and summands anew and compares
-    them bit by bit. The features behind the predictions are checked by `bench store verify`.
+    Checks the checksums of its predictions, scores and record, computes scores, summands and coverage anew and
+    compares them bit by bit. The features behind the predictions are checked by `bench store verify`.
     """
     from bench import entries
     from bench.store import Store

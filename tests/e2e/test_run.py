@@ -117,6 +117,26 @@ def test_an_altered_prediction_is_found(bench: Run, scored: Path, tmp_path: Path
     assert str(part.parent.relative_to(store)) in done.stderr
 
 
+def test_a_coverage_that_the_predictions_do_not_have_is_found(scored: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from bench import entries
+    from bench.errors import BenchError
+    from bench.store import Store
+
+    store = Store(Path(shutil.copytree(scored, tmp_path / "store")))
+    folder = store.list("runs")[0]
+    manifest = store.manifest(folder)
+    record = json.loads(store.read_bytes(folder, "record.json"))
+    assert entries.verify(store, record["run"])["coverage"] == record["coverage"] == 1.0
+    shutil.rmtree(store.path(folder))
+    text = json.dumps(record | {"coverage": 0.75})
+    given = {name: manifest[name] for name in ("key_document", "provenance")}
+    store.commit(folder, lambda into: (into / "record.json").write_text(text, encoding="utf-8"), given)
+    with pytest.raises(BenchError, match=r"coverage \(0\.75 stored, 1 found\)"):
+        entries.verify(store, record["run"])
+
+
 def test_the_masked_autoencoder_trains_embeds_and_is_found_again(
     bench: Run, screen: Path, tmp_path: Path
 ) -> None:
