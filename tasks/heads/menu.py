@@ -47,7 +47,7 @@ def pick(
     ----------
     loss
         (A, T) losses summed over inner validation rows; members from the freest to the plainest, the mean
-        last.
+        last. One that is no number is never the smallest.
     counted
         (T,) readouts that had an inner fold to score; the others get the last member and a loss of NaN.
     ties
@@ -58,7 +58,7 @@ def pick(
     best, own
         (T,) place of the member and its loss.
     """
-    equal = loss <= loss.min(axis=0) * (1.0 + ties)
+    equal = loss <= np.where(np.isnan(loss), np.inf, loss).min(axis=0) * (1.0 + ties)
     last = len(loss) - 1
     best = np.where(counted, last - np.argmax(equal[::-1], axis=0), last)
     return best, np.where(counted, loss[best, np.arange(loss.shape[1])], np.nan)
@@ -67,7 +67,9 @@ def pick(
 def squared_error(
     y: NDArray[np.floating[Any]], p: NDArray[np.floating[Any]], mask: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return (T,) Σ (y − p)² over the rows where mask (m, T) is True and p is a number."""
-    known = mask & ~np.isnan(p)
-    total: NDArray[np.float64] = (np.where(known, np.where(known, y, 0.0) - p, 0.0) ** 2).sum(axis=0)
-    return total
+    """Return (T,) Σ (y − p)² over the rows where mask (m, T) is True.
+
+    It is infinite where p is no number in such a row: what is not predicted must not look free.
+    """
+    total: NDArray[np.float64] = (np.where(mask, np.where(mask, y, 0.0) - p, 0.0) ** 2).sum(axis=0)
+    return np.where(np.isnan(total), np.inf, total)
