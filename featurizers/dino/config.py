@@ -181,8 +181,3 @@ PRESETS: Mapping[str, DinoConfig] = MappingProxyType(
         "default": _TINY,
     }
 )
-
-
-def preset_name(config: DinoConfig) -> str:
-    """Return the name of the preset that ``config`` equals, or ``"custom"``."""
-    return next((n for n, preset in PRESETS.items() if n != "default" and preset == config), "custom")

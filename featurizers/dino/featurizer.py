@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from featurizers.base import (
-    Card,
-    Channel,
-    Embedding,
-    Featurizer,
-    FeaturizerError,
-    Field,
-    FieldSource,
-    FitContext,
-)
-from featurizers.dino.config import NAME, PRESETS, DinoConfig, preset_name
+from featurizers.base import Card, Channel, Embedding, Field, FieldSource, FitContext
+from featurizers.dino.config import NAME, PRESETS, DinoConfig
+from featurizers.training.featurizer import Trained, TrainedFeaturizer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from featurizers.dino.model import Backbone
-    from featurizers.training.pixels import Statistics
-
-_SCHEMA = 1
-# Settings that may differ between training and use: they say how to read the network or how to compute it.
-_FREE = ("pooling", "micro_batch")
 
 
-class Dino(Featurizer):
+class Dino(TrainedFeaturizer["Backbone"]):
     """Vision transformer that learns to give every view of a cell the distribution that its teacher gives.
 
     The teacher is the moving average of the student and sees two large views; the student sees those and
@@ -57,60 +42,40 @@ class Dino(Featurizer):
     )
     Config = DinoConfig
     presets: ClassVar[Mapping[str, Any]] = PRESETS
-    trainable = True
     level = "cell"
+    free = ("pooling", "micro_batch")
 
     config: DinoConfig
-
-    def __init__(self, config: DinoConfig | None = None) -> None:
-        super().__init__(config)
-        self.device = "cpu"
-        self._backbone: Backbone | None = None
-        self._statistics: Statistics | None = None
-        self._channels: tuple[str, ...] = ()
-
-    def label(self) -> str:
-        """Return the name with the preset and the number of crops seen in training."""
-        config = self.config
-        return f"{NAME}[{preset_name(config)}, {config.steps:,} steps of {config.batch:,}]"
 
     def columns(self, channels: Sequence[Channel]) -> tuple[str, ...]:
         """Return ``dino_000``, ``dino_001``, ...: one per dimension, whatever the channels."""
         del channels
         return tuple(f"dino_{k:03d}" for k in range(self.config.dim))
 
-    def fit(self, fields: FieldSource, table: Any, context: FitContext) -> None:
-        """Train on the crops of ``fields``; ``table`` is not used.
-
-        A call that finds a checkpoint of the same training in ``context.workdir`` goes on from it and ends in
-        the same weights, bit for bit on a CPU with the same number of threads.
-        """
+    def train(self, fields: FieldSource, table: Any, context: FitContext) -> Trained[Backbone]:
+        """Train on the crops of ``fields``; ``table`` is not used."""
         from featurizers.dino.train import train
 
         del table
-        trained = train(fields, self.config, context)
-        self._backbone, self._statistics = trained.backbone, trained.statistics
-        self._channels = tuple(channel.name for channel in fields.channels)
-        self.device = context.device
+        return train(fields, self.config, context)
 
-    def embed(self, fields: Sequence[Field]) -> Embedding:
+    def architecture(self, channels: int) -> Backbone:
+        """Return the teacher's backbone."""
+        from featurizers.dino.model import Backbone
+        from featurizers.training.schedules import seeded
+
+        with seeded(0, "weights", 0):
+            return Backbone(self.config, channels, 0.0)
+
+    def rows(self, trained: Trained[Backbone], fields: Sequence[Field]) -> Embedding:
         """Return one row per cell, in the order of fields and ids; a field without a cell has none."""
         from featurizers.passes import embed_cells
         from featurizers.training.pixels import cut_cells, prepare
 
-        backbone, config, statistics = self._fitted(), self.config, self._statistics
-        for field in fields:
-            names = tuple(channel.name for channel in field.channels)
-            if names != self._channels:
-                msg = (
-                    f"{NAME} was trained on the channels {', '.join(self._channels)}, "
-                    f"but a field has {', '.join(names)}; fit on this data set or reorder its channels"
-                )
-                raise FeaturizerError(msg)
-        backbone.to(self.device)
+        backbone, config = trained.network.to(self.device), self.config
 
         def forward(pixels: Tensor, inside: Tensor) -> Tensor:
-            tokens: Tensor = backbone(prepare(pixels, inside, config, statistics))
+            tokens: Tensor = backbone(prepare(pixels, inside, config, trained.statistics))
             return tokens[:, 0] if config.pooling == "cls" else tokens[:, 1:].mean(dim=1)
 
         return embed_cells(
@@ -122,42 +87,3 @@ class Dino(Featurizer):
             width=config.dim,
             device=next(backbone.parameters()).device,
         )
-
-    def save(self, folder: Path) -> None:
-        """Write ``weights.safetensors`` (the teacher's backbone) and ``dino.json``."""
-        from featurizers.training.files import write_json, write_tensors
-
-        write_tensors(folder / "weights.safetensors", self._fitted().state_dict())
-        state = {
-            "schema_version": _SCHEMA,
-            "config": asdict(self.config),
-            "channels": list(self._channels),
-            "statistics": None if self._statistics is None else self._statistics.as_json(),
-        }
-        write_json(folder / f"{NAME}.json", state)
-
-    def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote; refuse the first setting, tensor name or shape that differs."""
-        from featurizers.dino.model import Backbone
-        from featurizers.training.files import check_settings, check_statistics, read_json, read_tensors
-        from featurizers.training.pixels import Statistics
-        from featurizers.training.schedules import seeded
-
-        path = folder / f"{NAME}.json"
-        state = read_json(path)
-        keys = ("channels", "statistics")
-        check_settings(path, state, NAME, _SCHEMA, asdict(self.config), free=_FREE, keys=keys)
-        check_statistics(path, state, needed=self.config.standardise == "dataset")
-        with seeded(0, "weights", 0):
-            backbone = Backbone(self.config, len(state["channels"]), 0.0)
-        tensors = read_tensors(folder / "weights.safetensors", backbone.state_dict())
-        backbone.load_state_dict(tensors, strict=True)
-        scaling = state["statistics"]
-        self._backbone, self._channels = backbone.eval(), tuple(state["channels"])
-        self._statistics = None if scaling is None else Statistics.from_json(scaling)
-
-    def _fitted(self) -> Backbone:
-        if self._backbone is None:
-            msg = f"{NAME} has no weights yet; call fit or load first"
-            raise FeaturizerError(msg)
-        return self._backbone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +14,7 @@ from featurizers.dino.model import Backbone, SelfDistillation
 from featurizers.dino.views import Draws, view
 from featurizers.training import parallel
 from featurizers.training.cropfile import CropFile, collect, discard
+from featurizers.training.featurizer import Trained
 from featurizers.training.loop import CHECKPOINT_SECONDS, Loop, Recipe, autocast
 from featurizers.training.pixels import Statistics, cut_cells
 from featurizers.training.schedules import batch_indices, cosine, seeded, stream
@@ -22,27 +23,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trained:
-    """The teacher's backbone with the pixel statistics it was trained with (None unless it uses them)."""
-
-    backbone: Backbone
-    statistics: Statistics | None
-
-
 def train(
     fields: FieldSource,
     config: DinoConfig,
     context: FitContext,
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Trained:
+) -> Trained[Backbone]:
     """Train on the crops of ``fields``, or go on from the checkpoint in the work folder.
 
     Returns
     -------
     Trained
-        The teacher after ``config.steps`` steps, in evaluation mode.
+        The teacher's backbone after ``config.steps`` steps, in evaluation mode.
 
     Raises
     ------

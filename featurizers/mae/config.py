@@ -208,10 +208,3 @@ PRESETS: Mapping[str, MaeConfig] = MappingProxyType(
         "default": _TINY,
     }
 )
-
-
-def preset_name(config: MaeConfig) -> str:
-    """Return the name of the preset that ``config`` equals, or ``"custom"``."""
-    return next(
-        (name for name, preset in PRESETS.items() if name != "default" and preset == config), "custom"
-    )

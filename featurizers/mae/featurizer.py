@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from featurizers.base import (
-    Card,
-    Channel,
-    Embedding,
-    Featurizer,
-    FeaturizerError,
-    Field,
-    FieldSource,
-    FitContext,
-)
-from featurizers.mae.config import PRESETS, MaeConfig, preset_name
+from featurizers.base import Card, Channel, Embedding, Field, FieldSource, FitContext
+from featurizers.mae.config import PRESETS, MaeConfig
+from featurizers.training.featurizer import Trained, TrainedFeaturizer
 
 if TYPE_CHECKING:
     from featurizers.mae.model import MaskedAutoencoder
-    from featurizers.training.pixels import Statistics
-
-_SCHEMA = 1
-# Settings that may differ between training and use: they say how to read the network or how to compute it.
-_FREE = ("block", "pooling", "micro_batch")
 
 
-class Mae(Featurizer):
+class Mae(TrainedFeaturizer["MaskedAutoencoder"]):
     """Vision transformer trained to reconstruct hidden patches of this data set's single-cell crops.
 
     The encoder sees int(L (1 - r)) of L patches; a one-layer decoder predicts the pixels of the hidden ones.
@@ -63,105 +48,39 @@ class Mae(Featurizer):
     )
     Config = MaeConfig
     presets: ClassVar[Mapping[str, Any]] = PRESETS
-    trainable = True
     level = "cell"
+    free = ("block", "pooling", "micro_batch")
 
     config: MaeConfig
 
-    def __init__(self, config: MaeConfig | None = None) -> None:
-        super().__init__(config)
-        self.device = "cpu"
-        self._model: MaskedAutoencoder | None = None
-        self._statistics: Statistics | None = None
-        self._channels: tuple[str, ...] = ()
-
-    def label(self) -> str:
-        """Return the preset and the share of the poster's training, e.g. ``mae[tiny, 0.037 % of ...]``."""
+    def extent(self) -> str:
+        """Return the share of the poster's training, e.g. ``0.025 % of the paper's training``."""
         percent = 100 * self.config.share_of_paper
         share = np.format_float_positional(percent, precision=2, fractional=False, trim="-")
-        return f"mae[{preset_name(self.config)}, {share} % of the paper's training]"
+        return f"{share} % of the paper's training"
 
     def columns(self, channels: Sequence[Channel]) -> tuple[str, ...]:
         """Return ``mae_000``, ``mae_001``, ...: one per dimension of the encoder, whatever the channels."""
         del channels
         return tuple(f"mae_{k:03d}" for k in range(self.config.dim))
 
-    def fit(self, fields: FieldSource, table: Any, context: FitContext) -> None:
-        """Train on the crops of ``fields``; ``table`` is not used.
-
-        A call that finds a checkpoint of the same training in ``context.workdir`` goes on from it and ends in
-        the same weights, bit for bit on a CPU with the same number of threads.
-        """
+    def train(self, fields: FieldSource, table: Any, context: FitContext) -> Trained[MaskedAutoencoder]:
+        """Train on the crops of ``fields``; ``table`` is not used."""
         from featurizers.mae.train import train
 
         del table
-        trained = train(fields, self.config, context)
-        self._model, self._statistics = trained.model, trained.statistics
-        self._channels = tuple(channel.name for channel in fields.channels)
-        self.device = context.device
+        return train(fields, self.config, context)
 
-    def embed(self, fields: Sequence[Field]) -> Embedding:
+    def architecture(self, channels: int) -> MaskedAutoencoder:
+        """Return encoder and decoder; the decoder is kept so that a training can be examined."""
+        from featurizers.mae.model import MaskedAutoencoder
+        from featurizers.training.schedules import stream
+
+        return MaskedAutoencoder(self.config, channels, stream(0, "weights", 0))
+
+    def rows(self, trained: Trained[MaskedAutoencoder], fields: Sequence[Field]) -> Embedding:
         """Return one row per cell, in the order of fields and ids; a field without a cell has none."""
         from featurizers.mae.embedding import embed_cells
 
-        model = self._fitted()
-        for field in fields:
-            names = tuple(channel.name for channel in field.channels)
-            if names != self._channels:
-                msg = (
-                    f"mae was trained on the channels {', '.join(self._channels)}, "
-                    f"but a field has {', '.join(names)}; fit on this data set or reorder its channels"
-                )
-                raise FeaturizerError(msg)
-        return embed_cells(model.encoder.to(self.device), self.config, self._statistics, fields)
-
-    def save(self, folder: Path) -> None:
-        """Write ``weights.safetensors`` and ``mae.json`` (settings, channels, pixel statistics)."""
-        from featurizers.training.files import write_json, write_tensors
-
-        model = self._fitted()
-        scaling = None if self._statistics is None else self._statistics.as_json()
-        write_tensors(folder / "weights.safetensors", model.state_dict())
-        write_json(
-            folder / "mae.json",
-            {
-                "schema_version": _SCHEMA,
-                "config": asdict(self.config),
-                "channels": list(self._channels),
-                "statistics": scaling,
-            },
-        )
-
-    def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        FeaturizerError
-            When a file is missing or damaged, or at the first setting, tensor name or shape that differs.
-        """
-        from featurizers.mae.model import MaskedAutoencoder
-        from featurizers.training.files import read_json, read_tensors
-        from featurizers.training.pixels import Statistics
-        from featurizers.training.schedules import stream
-
-        state = read_json(folder / "mae.json")
-        self._check(folder / "mae.json", state)
-        model = MaskedAutoencoder(self.config, len(state["channels"]), stream(0, "weights", 0)).eval()
-        model.load_state_dict(read_tensors(folder / "weights.safetensors", model.state_dict()), strict=True)
-        scaling = state["statistics"]
-        self._model, self._channels = model, tuple(state["channels"])
-        self._statistics = None if scaling is None else Statistics.from_json(scaling)
-
-    def _check(self, path: Path, state: dict[str, Any]) -> None:
-        from featurizers.training.files import check_settings, check_statistics
-
-        keys = ("channels", "statistics")
-        check_settings(path, state, "mae", _SCHEMA, asdict(self.config), free=_FREE, keys=keys)
-        check_statistics(path, state, needed=self.config.standardise == "dataset")
-
-    def _fitted(self) -> MaskedAutoencoder:
-        if self._model is None:
-            msg = "mae has no weights yet; call fit or load first"
-            raise FeaturizerError(msg)
-        return self._model
+        encoder = trained.network.encoder.to(self.device)
+        return embed_cells(encoder, self.config, trained.statistics, fields)

@@ -13,17 +13,10 @@ from featurizers.mae.loss import objective, to_channel_patches, to_patches
 from featurizers.mae.model import MaskedAutoencoder
 from featurizers.training import parallel
 from featurizers.training.cropfile import CropFile, collect, discard
+from featurizers.training.featurizer import Trained
 from featurizers.training.loop import CHECKPOINT_SECONDS, Loop, Recipe, autocast
 from featurizers.training.pixels import Statistics, cut_cells, dihedral, prepare
 from featurizers.training.schedules import batch_indices, one_cycle, stream
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trained:
-    """A trained network with the pixel statistics it was trained with (None unless it uses them)."""
-
-    model: MaskedAutoencoder
-    statistics: Statistics | None
 
 
 def train(
@@ -32,7 +25,7 @@ def train(
     context: FitContext,
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Trained:
+) -> Trained[MaskedAutoencoder]:
     """Train a masked autoencoder on the crops of ``fields``, or go on from the checkpoint in the work folder.
 
     Parameters

@@ -144,8 +144,3 @@ PRESETS: Mapping[str, TripletConfig] = MappingProxyType(
         "default": _TINY,
     }
 )
-
-
-def preset_name(config: TripletConfig) -> str:
-    """Return the name of the preset that ``config`` equals, or ``"custom"``."""
-    return next((n for n, preset in PRESETS.items() if n != "default" and preset == config), "custom")

@@ -7,7 +7,7 @@ import pytest
 
 from featurizers.base import FeaturizerError
 from featurizers.mae import Mae, MaeConfig
-from featurizers.mae.config import PRESETS, preset_name
+from featurizers.mae.config import PRESETS
 
 
 def test_the_poster_preset_has_the_posters_numbers():
@@ -34,7 +34,7 @@ def test_the_label_names_the_preset_and_its_share_of_the_training():
     share = 100 * tiny.steps * tiny.batch / (100_000 * 2_048)
     assert Mae().label() == f"mae[tiny, {share:.2g} % of the paper's training]"
     assert Mae(PRESETS["poster"]).label() == "mae[poster, 100 % of the paper's training]"
-    assert preset_name(replace(tiny, steps=tiny.steps + 1)) == "custom"
+    assert Mae(replace(tiny, steps=tiny.steps + 1)).preset_name() == "custom"
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_foreground_weight_changes_what_is_learnt(source, config, tmp_path):
     for weight in (0.0, 0.9):
         (tmp_path / str(weight)).mkdir()
         own = replace(config, foreground_weight=weight)
-        ends.append(train(source, own, FitContext(tmp_path / str(weight))).model.encoder.embed.weight)
+        ends.append(train(source, own, FitContext(tmp_path / str(weight))).network.encoder.embed.weight)
     assert not torch.equal(*ends)
 
 

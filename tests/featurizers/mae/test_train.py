@@ -24,7 +24,7 @@ def stopping_at(step):
 
 
 def weights(trained):
-    return trained.model.state_dict()
+    return trained.network.state_dict()
 
 
 def assert_equal(first, second):
@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(source, c
     ):
         train(source, config, FitContext(tmp_path), checkpoint_seconds=0)
     monkeypatch.setattr(room, "objective", real)
-    assert train(source, config, FitContext(tmp_path)).model is not None
+    assert train(source, config, FitContext(tmp_path)).network is not None
 
 
 def test_a_work_folder_of_another_training_is_refused(source, config, tmp_path):

@@ -201,8 +201,8 @@ def test_a_row_is_the_mean_of_its_draws_of_tiles(fitted):
     assert every.object is None
     assert every.field.tolist() == [0, 1, 2, 3]
     sampled = ResNet18Triplet(replace(SMALL, inference_tiles=3, inference_seeds=2))
-    sampled._network, sampled._channels = featurizer._network, featurizer._channels
-    network = featurizer._network
+    sampled._trained, sampled._channels = featurizer._trained, featurizer._channels
+    network = featurizer._trained.network
     field = fields.fields[0]
     tiles = cut_tiles(field, SMALL)
     with torch.inference_mode():
@@ -218,7 +218,7 @@ def test_a_row_is_the_mean_of_its_draws_of_tiles(fitted):
 def test_augmentation_at_test_time_makes_rows_blind_to_mirrors(fitted):
     featurizer, fields = fitted
     four = ResNet18Triplet(replace(SMALL, tta="four"))
-    four._network, four._channels = featurizer._network, featurizer._channels
+    four._trained, four._channels = featurizer._trained, featurizer._channels
     images = torch.rand(1, 2, 6, 6)
     views = four_ways(images)
     assert torch.equal(views[1], images.flip(2))
@@ -227,7 +227,7 @@ def test_augmentation_at_test_time_makes_rows_blind_to_mirrors(fitted):
     with torch.inference_mode():
         tiles = cut_tiles(fields.fields[0], SMALL)
         scaled = scale_tiles(torch.from_numpy(tiles.pixels), torch.from_numpy(tiles.inside), SMALL)
-        by_hand = torch.stack([featurizer._network.tiles(view) for view in four_ways(scaled)]).mean(
+        by_hand = torch.stack([featurizer._trained.network.tiles(view) for view in four_ways(scaled)]).mean(
             dim=(0, 1)
         )
     np.testing.assert_allclose(tta[0], by_hand, rtol=1e-4, atol=1e-5)
