@@ -132,8 +132,8 @@ def _unmeasured(placed: Sequence[Standing]) -> list[str]:
     if entry.variance_measured:
         return []
     return [
-        f"No interval and no verdict: error rates under {entry.protocol!r} have not been measured, "
-        "those of counts of predicted readouts neither."
+        f"No interval and no verdict, overall or per readout: error rates under {entry.protocol!r} have not "
+        "been measured."
     ]
 
 

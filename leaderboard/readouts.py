@@ -116,7 +116,8 @@ def readout_tests(
     """Run every per-readout test of a board.
 
     ROC AUC is tested against chance by :mod:`leaderboard.folded`; other scores that exist per fold only have
-    no test, because perturbations do not contribute to them one by one.
+    no test, because perturbations do not contribute to them one by one. Under a protocol whose error rates
+    were not measured nothing is tested.
 
     "Beyond controls" is an intersection-union test (Berger 1982, Technometrics 24, 295-300): its p-value is
     the largest over the controls of the A-vs-B p-values, 1 where a control is at least as good, with
@@ -152,6 +153,8 @@ def readout_tests(
 
 def _against_floor(standing: Standing, rules: Rules) -> PerReadout | None:
     entry = standing.entry
+    if not entry.variance_measured:
+        return None
     if entry.fold_values is not None:
         return chance_test(entry)
     return against_floor(entry.e, entry.e0, entry.folds, standing.summands.defined, rules)

@@ -19,8 +19,8 @@ def readouts(store: Store, run: str) -> pd.DataFrame:
 
     ``skill`` (the board's metric, named in ``attrs["metric"]``) with ``low`` and ``high``, its D2 interval
     for that readout alone; ``p`` and ``q`` of D3 against the floor; ``established``: predictable at q < 0.05.
-    Under a protocol whose variance was not measured there is no interval, and under an optimistic one nothing
-    is established: its skill is not that of a new perturbation.
+    Under a protocol whose error rates were not measured there is no interval and no test, and under an
+    optimistic one nothing is established: its skill is not that of a new perturbation.
     """
     import pandas as pd
 

@@ -282,6 +282,11 @@ def test_an_unmeasured_protocol_shows_no_interval_and_no_verdict(small_screen):
     assert set(board.rows["above_verdict"]) <= {"", "undecided"}
     assert board.rows["rank_high"].dropna().eq(3).all()
     assert any("No interval and no verdict" in note for note in board.notes)
+    counts = ["predictable", "predictable_permuted", "beyond_controls"]
+    assert only(small_screen).rows[counts].notna().any().all()
+    assert board.rows[counts].isna().all(axis=None)
+    assert board.readouts[["p", "q", "q_controls"]].isna().all(axis=None)
+    assert not board.readouts["predictable"].any()
 
 
 def test_few_strong_perturbations_are_called_not_resolvable(small_screen):
