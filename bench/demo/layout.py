@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.demo.settings import CHANNELS, DIMENSIONS, PLATE_COLUMNS, PLATE_ROWS, Settings
+from bench.demo.structures import CONTROL_SMILES, structures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,8 +100,9 @@ def plate(settings: Settings, population: Population, index: int) -> Plate:
 
 
 def wells_table(settings: Settings, population: Population, plates: list[Plate]) -> pd.DataFrame:
-    """Return the platemap: one row per well in use, with its perturbation and concentration."""
+    """Return the platemap: one row per well in use, with its perturbation, structure and concentration."""
     frames = []
+    smiles = np.array([*structures(settings, population), CONTROL_SMILES], dtype=object)
     for p in plates:
         control = p.compound < 0
         names = np.array([*population.compounds, CONTROL], dtype=object)
@@ -116,6 +118,7 @@ def wells_table(settings: Settings, population: Population, plates: list[Plate])
                     "Metadata_Concentration": doses[p.dose],
                     "Metadata_Concentration_unit": "uM",
                     "Metadata_MOA": moa[p.compound],
+                    "Metadata_SMILES": smiles[p.compound],
                 }
             )
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.errors import UsageError
 
-GENERATOR = 1
+GENERATOR = 2
 """Raised whenever the same settings would give other bytes."""
 
 DIMENSIONS = (

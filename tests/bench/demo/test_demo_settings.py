@@ -50,7 +50,7 @@ def test_streams_differ_by_name_index_and_seed_and_repeat_otherwise():
 def test_versions_tell_settings_apart():
     versions = {Settings(seed=s, compounds=c).version for s in (0, 1) for c in (6, 7)}
     assert len(versions) == 4
-    assert np.char.startswith(sorted(versions), "1-").all()
+    assert np.char.startswith(sorted(versions), "2-").all()
 
 
 def test_the_oracle_reads_the_states_that_the_demo_writes():

@@ -95,7 +95,7 @@ def test_a_complete_screen_is_reused_untouched(tiny, monkeypatch):
 
 
 def test_a_screen_of_other_settings_is_not_overwritten(tiny):
-    with pytest.raises(DatasetError, match=r"seed3.*not 1-seed5"):
+    with pytest.raises(DatasetError, match=r"seed3.*not 2-seed5"):
         make(tiny, **SIZES, seed=5)
 
 
