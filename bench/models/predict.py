@@ -78,10 +78,12 @@ def predict(
     given = evidence if all_readouts else evidence[evidence["established"].astype(bool)]
     if given.empty:
         protocol = opened.saved.protocol
-        why = "" if protocol["settings"]["variance"] == "measured" else ", whose error rates are unknown"
+        unknown = protocol.get("settings", {}).get("variance") == "unmeasured"
+        why = ", whose error rates are unknown" if unknown else ""
         raise BenchError(
             f"{model}: the skill of none of the {len(evidence)} readouts is established (run "
-            f"{opened.saved.run}, protocol {protocol['name']}{why}); --all-readouts predicts them all the same"
+            f"{opened.saved.run}, protocol {protocol['name']}{why}); --all-readouts predicts them "
+            "all the same"
         )
     features, failures = _features(opened, dataset, store, settings, tick)
     X, wells = to_wells(features, dataset.wells), dataset.wells.reset_index(drop=True)
