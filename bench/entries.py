@@ -194,6 +194,11 @@ def records(store: Store, wanted: Mapping[str, Any]) -> list[Record]:
     return chosen
 
 
+def named(store: Store, identifiers: Sequence[str]) -> list[Record]:
+    """Return the records of the runs with these identifiers, in their order."""
+    return [_record(store, f"runs/run={identifier}") for identifier in identifiers]
+
+
 def _record(store: Store, folder: str) -> Record:
     """Read a record with ``spent``, its provenance: time, seconds and memory."""
     manifest = store.manifest(folder)

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from leaderboard import notes as words
-from leaderboard.comparison import BOARD_KEY, why_apart
+from leaderboard.apart import Heading, separations
 from leaderboard.decide import Decision, decide, skill_interval
 from leaderboard.panel import Standing, check, common_panel, shared, standings
 from leaderboard.ranks import Ranking, rank
 from leaderboard.readouts import ReadoutTests, Tick, noise_ceiling, readout_tests
 from leaderboard.rules import Rules
 from leaderboard.schema import BoardError, Entry
+from leaderboard.sheet import Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,55 +30,21 @@ FLIPPED = {"better": "worse", "worse": "better", "tied": "tied", "undecided": "u
 """The verdict on the second of a pair."""
 
 
-@dataclass(frozen=True, eq=False)
-class Board:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Board(Sheet):
     """The runs of one dataset version, layer, task, protocol and fold table.
 
     Parameters
     ----------
     entries
         The runs, in the order of ``rows``.
-    rows
-        One row per run, ordered by mean skill; columns in ``docs/leaderboard.md``.
-    pairs
-        One row per decided pair: ``a``, ``b`` (runs), ``difference``, ``low``, ``high``, ``p``, ``p_holm``
-        (pairs of ranked entrants), ``mdd80``, ``verdict``, ``p_worse``, ``p_same``, ``p_better`` (of ``a``).
     readouts
         One row per run and readout: ``run``, ``readout``, ``skill``, ``noise_ceiling``, ``p``, ``q``,
         ``predictable``, ``q_controls``, ``beyond_controls``.
-    notes
-        What a reader must know, above all what cannot be concluded; one sentence each.
-    banner
-        Shown above everything when the protocol is optimistic; empty otherwise.
     """
 
     entries: tuple[Entry, ...]
-    rows: pd.DataFrame
-    pairs: pd.DataFrame
     readouts: pd.DataFrame
-    notes: list[str]
-    banner: str
-    rules: Rules
-
-    @property
-    def title(self) -> str:
-        """One line that names the board."""
-        first = self.entries[0]
-        return f"{first.dataset} {first.dataset_version} · {first.layer} · {first.task} · {first.protocol}"
-
-    @property
-    def metric(self) -> str:
-        """What ``skill`` means here: ``skill`` (R²), or the name of a score per fold."""
-        return self.entries[0].metric
-
-    def key(self) -> dict[str, str]:
-        """Return what all runs of this board share."""
-        first = self.entries[0]
-        return {name: str(getattr(first, name)) for name in (*BOARD_KEY, "protocol")}
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return a copy of the rows: the one query behind terminal, Markdown, CSV and JSON."""
-        return self.rows.copy()
 
 
 class Leaderboard:
@@ -116,9 +83,9 @@ class Leaderboard:
             if entry.run in seen:
                 raise BoardError(f"Run {entry.run!r} is given twice; pass every run once.")
             seen.add(entry.run)
-            groups.setdefault(tuple(str(getattr(entry, name)) for name in BOARD_KEY), []).append(entry)
+            groups.setdefault(Heading.of(entry).key, []).append(entry)
         self.boards = [make_board(group, rules, tick) for group in groups.values()]
-        self.separations = _separations([group[0] for group in groups.values()])
+        self.separations = separations([board.heading for board in self.boards])
 
     @classmethod
     def read(cls, folder: str | Path, rules: Rules | None = None) -> Leaderboard:
@@ -157,6 +124,9 @@ def make_board(entries: Sequence[Entry], rules: Rules, tick: Tick | None = None)
     rows = _rows(placed, ranked, ranking, decisions, tests, rules)
     pairs = _pairs(decisions, ranked, ranking)
     return Board(
+        heading=Heading.of(entries[0]),
+        metric=entries[0].metric,
+        per_fold=entries[0].fold_values is not None,
         entries=tuple(standing.entry for standing in placed),
         rows=rows,
         pairs=pairs,
@@ -266,19 +236,3 @@ def _pairs(
         for (a, b), decision in decisions.items()
     ]
     return pd.DataFrame(rows, columns=["a", "b", *own])
-
-
-def _separations(firsts: Sequence[Entry]) -> list[str]:
-    """Say why every board after the first stands apart from the most similar earlier one."""
-    if not firsts:
-        return ["There is no run to show."]
-    sentences = []
-    for index, entry in enumerate(firsts[1:], start=1):
-        nearest = min(
-            firsts[:index],
-            key=lambda other: sum(getattr(other, name) != getattr(entry, name) for name in BOARD_KEY),
-        )
-        sentences.append(
-            f"{entry.label} and {nearest.label} are not ranked together: {why_apart(nearest, entry)}."
-        )
-    return sentences

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from leaderboard.apart import why_apart
 from leaderboard.decide import Decision, decide
 from leaderboard.folded import entry_test, shared_folds
 from leaderboard.predictable import against_entry
@@ -17,18 +18,6 @@ from leaderboard.summands import summands
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-BOARD_KEY = ("dataset", "dataset_version", "layer", "task", "protocol_hash", "folds_hash")
-"""Fields of :class:`~leaderboard.schema.Entry` that two runs must share to be compared or ranked."""
-
-_WORDS = {
-    "dataset": "dataset",
-    "dataset_version": "version of the dataset",
-    "layer": "readout layer",
-    "task": "task",
-    "protocol_hash": "protocol",
-    "folds_hash": "folds",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,18 +117,6 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
     )
 
 
-def why_apart(a: Entry, b: Entry) -> str:
-    """Say which fields keep two runs on different boards; empty when none does."""
-    parts = []
-    for name in BOARD_KEY:
-        left, right = getattr(a, name), getattr(b, name)
-        if left != right:
-            if name == "protocol_hash" and a.protocol != b.protocol:
-                left, right = a.protocol, b.protocol
-            parts.append(f"the {_WORDS[name]} differs ({_short(left)} and {_short(right)})")
-    return ", ".join(parts)
-
-
 def aligned(a: Entry, b: Entry) -> Aligned:
     """Restrict two runs to the readouts, perturbations, repeats and cells that both have.
 
@@ -203,7 +180,3 @@ def _common(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
         return left
     members = set(right)
     return tuple(name for name in left if name in members)
-
-
-def _short(value: str) -> str:
-    return value[:12] if len(value) > 24 else value

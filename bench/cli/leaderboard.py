@@ -12,11 +12,15 @@ from bench.errors import BenchError, UsageError
 from bench.settings import default_store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
+    from bench.boards import Boards
+    from bench.entries import Record
     from bench.store import Store
-    from leaderboard import Board
-    from leaderboard.board import Leaderboard
+    from leaderboard.rules import Families
+    from leaderboard.sheet import Sheet
 
 PARTIAL = 3
 By = Literal["layer", "dose", "location", "pathway", "activity"]
@@ -66,8 +70,9 @@ def leaderboard(
     if by is None and annotation is not None:
         raise UsageError("--annotation is for --by location, pathway or activity: say which")
     from bench import entries
+    from bench.boards import Boards
     from bench.store import Store
-    from leaderboard import Leaderboard, Rules
+    from leaderboard import Rules
 
     opened = Store(Path(store), create=False)
     refused = _merge(opened, add or [])
@@ -82,18 +87,12 @@ def leaderboard(
     if len(current) < len(chosen):
         ui.err().print(f"Older runs left out: {len(chosen) - len(current)}; --all shows them.", markup=False)
     chosen = current
-    with ui.progress(quiet=out is None and format_ != "terminal") as tick:
-        loaded = []
-        for done, record in enumerate(chosen, start=1):
-            loaded.append(entries.load_entry(opened, record))
-            tick("reading runs", done, len(chosen))
-    ranked = Leaderboard(loaded, Rules(families=families))
-    if by is not None:
-        from bench.parts import parts
-
-        show_parts(parts(ranked, by, annotation), "json" if json_ else format_, out)
-    else:
-        show(ranked, "json" if json_ else format_, out)
+    kind: Format = "json" if json_ else format_
+    with ui.progress(quiet=out is None and kind != "terminal") as tick:
+        if by is not None:
+            show_parts(_in_parts(opened, chosen, families, by, annotation, tick), kind, out)
+        else:
+            show(Boards(opened, chosen, Rules(families=families), tick), kind, out)
     if refused:
         raise typer.Exit(PARTIAL)
 
@@ -116,14 +115,34 @@ def _merge(store: Store, archives: list[Path]) -> bool:
     return refused
 
 
-def show(ranked: Leaderboard, format_: Format, out: Path | None = None) -> None:
+def _in_parts(
+    store: Store, records: list[Record], families: Families, by: By, annotation: Path | None, tick: ui.Ticker
+) -> pd.DataFrame:
+    """Return the boards in parts, from the errors of all of their runs."""
+    from bench import entries
+    from bench.parts import parts
+    from leaderboard import Leaderboard, Rules
+
+    loaded = []
+    for done, record in enumerate(records, start=1):
+        loaded.append(entries.load_entry(store, record))
+        tick("reading runs", done, len(records))
+    return parts(Leaderboard(loaded, Rules(families=families)), by, annotation)
+
+
+def show(boards: Boards, format_: Format, out: Path | None = None) -> None:
     """Print or write every board, and why runs stand on different ones."""
+    from bench.boards import printed
+    from leaderboard.apart import separations
+
     if format_ == "terminal" and out is None:
-        show_terminal(ranked.boards)
-        for sentence in ranked.separations:
+        console = ui.out()
+        texts = [printed(boards, group, console) for group in boards.groups]
+        ui.print_text("\n".join(texts))
+        for sentence in separations([group.heading for group in boards.groups]):
             ui.err().print(sentence, markup=False)
         return
-    write_text(as_text(ranked.boards, format_), out)
+    write_text(as_text(boards.sheets(), format_), out)
 
 
 def show_parts(frame: pd.DataFrame, format_: Format, out: Path | None) -> None:
@@ -153,7 +172,7 @@ def write_text(text: str, out: Path | None) -> None:
         ) from error
 
 
-def show_terminal(boards: list[Board]) -> None:
+def show_terminal(boards: Sequence[Sheet]) -> None:
     """Print boards as tables as wide as the terminal."""
     from leaderboard import render
 
@@ -164,7 +183,7 @@ def show_terminal(boards: list[Board]) -> None:
         console.print(render.terminal(board, console.width), soft_wrap=False)
 
 
-def as_text(boards: list[Board], format_: Format) -> str:
+def as_text(boards: Sequence[Sheet], format_: Format) -> str:
     """Return the boards as one text: Markdown and CSV one after the other, JSON as one list."""
     from leaderboard import render
 
@@ -186,8 +205,8 @@ def verify(
 ) -> None:
     """Recompute a run's scores from its stored predictions.
 
-    Checks the checksums of its predictions, scores and record, computes scores, summands and coverage anew and
-    compares them bit by bit. The features behind the predictions are checked by `bench store verify`.
+    Checks the checksums of its predictions, scores and record, computes scores, summands and coverage anew
+    and compares them bit by bit. The features behind the predictions are checked by `bench store verify`.
     """
     from bench import entries
     from bench.store import Store

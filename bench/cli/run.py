@@ -28,7 +28,11 @@ def run(
     ] = None,
     featurizer: Annotated[
         list[str] | None,
-        typer.Option("--featurizer", "-f", help="NAME or NAME:PRESET, or a table of profiles; repeatable."),
+        typer.Option(
+            "--featurizer",
+            "-f",
+            help="NAME or NAME:PRESET of a featurizer or predictor, or a table of profiles; repeatable.",
+        ),
     ] = None,
     task: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="Repeatable. \\[default: regression]")
@@ -68,6 +72,13 @@ def run(
     controls: Annotated[
         str | None,
         typer.Option("--controls", help="all, none, or names separated by commas. \\[default: all]"),
+    ] = None,
+    permuted: Annotated[
+        str | None,
+        typer.Option(
+            "--permuted",
+            help="Who is run on permuted labels too: heads, predictors, all, none. \\[default: heads]",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="NAME.KEY=VALUE, a featurizer's setting; repeatable.")
@@ -122,6 +133,7 @@ def run(
         "store": store,
         "protocol": protocol,
         "controls": controls,
+        "permuted": permuted,
         "overrides": parse_overrides(set_ or []),
         "aggregate": aggregate,
         "keep_cells": keep_cells,
@@ -144,10 +156,11 @@ def run(
 
 def _execute(settings: Settings, *, json_: bool) -> int:
     """Run, print boards and what went wrong; return the exit status."""
+    from bench import entries
+    from bench.boards import Boards
     from bench.cli.leaderboard import show_terminal
-    from bench.entries import load_entry
     from bench.start import dataset_path, start
-    from leaderboard import Leaderboard
+    from leaderboard import Rules
     from leaderboard.render.data import document
 
     if not json_ and dataset_path(settings.dataset) is None:
@@ -156,7 +169,7 @@ def _execute(settings: Settings, *, json_: bool) -> int:
         ui.err().print(line, markup=False)
     with ui.progress(quiet=json_) as tick:
         done = start(settings, tick)
-        boards = Leaderboard([load_entry(done.store, run) for run in done.report.runs]).boards
+        boards = Boards(done.store, entries.named(done.store, done.report.runs), Rules(), tick).sheets()
     if json_:
         ui.emit(
             {

@@ -17,6 +17,9 @@ from bench.store.store import TEMPORARY, Store
 WORK = ".work"
 """Folder of trainings that may be continued, ``.work/<key>/{lock,work}``; who trains holds the lock."""
 
+KEPT = ".cache/boards"
+"""Folder of what is computed again when it is missing, one folder per key."""
+
 _HALF_FILE = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -26,7 +29,8 @@ def gc(store: Store, older_than: timedelta) -> list[str]:
     limit = time.time() - older_than.total_seconds()
     with disk(store.root, "clean"):
         halves = [p for p in store.root.iterdir() if _HALF_FILE.fullmatch(p.name)]
-        for leftover in sorted([*halves, *_inside(store.root / TEMPORARY), *_inside(store.root / WORK)]):
+        folders = [leftover for name in (TEMPORARY, WORK, KEPT) for leftover in _inside(store.root / name)]
+        for leftover in sorted([*halves, *folders]):
             try:
                 if max(p.lstat().st_mtime for p in (leftover, *leftover.rglob("*"))) > limit:
                     continue

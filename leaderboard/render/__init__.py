@@ -1,4 +1,4 @@
-"""A board as terminal table, Markdown, CSV and JSON, all from :meth:`leaderboard.board.Board.to_frame`."""
+"""A board as terminal table, Markdown, CSV and JSON, all from :meth:`leaderboard.sheet.Sheet.to_frame`."""
 
 from __future__ import annotations
 

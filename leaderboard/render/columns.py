@@ -12,7 +12,7 @@ from leaderboard.render import cells
 if TYPE_CHECKING:
     import pandas as pd
 
-    from leaderboard.board import Board
+    from leaderboard.sheet import Sheet
 
 NAME = "Entrant"
 """Heading of the one column that may wrap: a number that is cut says something else."""
@@ -33,7 +33,7 @@ class Column:
     heading
         Text above it, lines separated by a newline.
     text
-        Row of :meth:`Board.to_frame` to text.
+        Row of :meth:`Sheet.to_frame` to text.
     priority
         0: always shown. 1: shown where names keep :data:`LEAST_NAME`. From 2 on: added in this order while
         names keep :data:`GOOD_NAME`.
@@ -88,7 +88,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def fitting(board: Board, width: int) -> tuple[Column, ...]:
+def fitting(board: Sheet, width: int) -> tuple[Column, ...]:
     """Choose the columns for a terminal of ``width``: those of high priority while names stay readable."""
     rows = board.to_frame()
     texts = dict(zip(COLUMNS, zip(*table(rows, COLUMNS), strict=True), strict=True))
@@ -114,25 +114,25 @@ def name(row: Any) -> str:
     return f"{row.label} ({mark})" if mark and mark != row.label else row.label
 
 
-def heading(column: Column, board: Board) -> str:
+def heading(column: Column, board: Sheet) -> str:
     """Heading of a column, with the metric and the level of the intervals it stands over."""
     return column.heading.format(confidence=100 * (1 - board.rules.level), metric=board.metric)
 
 
-def title(column: Column, board: Board) -> str:
+def title(column: Column, board: Sheet) -> str:
     """Heading of a column on one line."""
     return heading(column, board).replace("-\n", "").replace("\n", " ")
 
 
-def left_out(board: Board, shown: tuple[Column, ...]) -> str:
+def left_out(board: Sheet, shown: tuple[Column, ...]) -> str:
     """Name the columns that found no room, and where they are; empty where all are shown."""
     names = [title(column, board) for column in COLUMNS if column not in shown]
     return f"Left out for width: {', '.join(names)}; --format markdown has all." if names else ""
 
 
-def legend(board: Board) -> str:
+def legend(board: Sheet) -> str:
     """One sentence on the columns that count readouts."""
-    per_fold = board.entries[0].fold_values is not None
+    per_fold = board.per_fold
     if per_fold and board.to_frame()["predictable"].isna().all():
         if board.metric != AUC:
             return (

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 if TYPE_CHECKING:
-    from leaderboard.board import Board
+    from leaderboard.sheet import Sheet
 
 SCHEMA_VERSION = 1
 """Raised when a field of the JSON is removed or changes its meaning; new fields do not raise it."""
 
 
-def csv(board: Board) -> str:
+def csv(board: Sheet) -> str:
     """Return the rows as CSV in full precision, with the board's key in the first columns."""
     frame = board.to_frame()
     for position, (name, value) in enumerate(board.key().items()):
@@ -25,12 +25,12 @@ def csv(board: Board) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def json(board: Board) -> str:
+def json(board: Sheet) -> str:
     """Return the board as strict JSON (NaN is null), described by :func:`schema`."""
     return _json.dumps(document(board), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def document(board: Board) -> dict[str, Any]:
+def document(board: Sheet) -> dict[str, Any]:
     """Return the content of :func:`json` as plain objects."""
     return {
         "schema_version": SCHEMA_VERSION,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from leaderboard.render.columns import COLUMNS, legend, table, title
 
 if TYPE_CHECKING:
-    from leaderboard.board import Board
+    from leaderboard.sheet import Sheet
 
 _ESCAPES = str.maketrans(
     {
@@ -21,7 +21,7 @@ _ESCAPES = str.maketrans(
 )
 
 
-def markdown(board: Board) -> str:
+def markdown(board: Sheet) -> str:
     """Return the board as GitHub-flavoured Markdown with every column and all notes."""
     head = [escape(title(column, board)) for column in COLUMNS]
     rule = ["---:" if column.justify == "right" else "---" for column in COLUMNS]

@@ -192,7 +192,7 @@ def csv_pair(pair: Pair) -> str:
 
 def document_pair(pair: Pair) -> dict[str, Any]:
     """Return the comparison as plain objects (NaN is null)."""
-    from leaderboard.comparison import BOARD_KEY
+    from leaderboard.apart import BOARD_KEY
 
     return {
         "schema_version": 1,

@@ -9,12 +9,12 @@ from leaderboard.render.columns import NAME, fitting, heading, left_out, legend,
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
-    from leaderboard.board import Board
+    from leaderboard.sheet import Sheet
 
 _STYLES = {"control": "yellow", "ceiling": "cyan", "floor": "dim", "permuted": "dim"}
 
 
-def terminal(board: Board, width: int = 120) -> Group:
+def terminal(board: Sheet, width: int = 120) -> Group:
     """Return the board as a rich renderable for a console of ``width`` columns.
 
     Parameters
