@@ -59,6 +59,9 @@ _AT_LEAST = {
     "seed": 0,
     "perturbation_folds": 2,
 }
+_MEASURED_FOLDS = (5, 10)
+"""Fewest and most outer folds of the simulations that measured error rates (``docs/statistics.md``)."""
+
 _PCA = re.compile(r"none|components-([1-9][0-9]*)|variance-(0\.[0-9]+)")
 
 
@@ -105,6 +108,7 @@ class Protocol:
         Smallest difference in mean skill that is called better.
     variance
         Whether the error rates of decisions under this split have been measured; else no interval is shown.
+        They were for ``grouped`` splits with 5 to 10 folds and no others, so no other split may claim it.
     split_by
         ``leave-out``: the column whose values are left out; ``scaffold``: the column with SMILES.
     perturbation_folds
@@ -177,6 +181,17 @@ class Protocol:
             raise TaskError(
                 'split = "random-units" puts a perturbation in training and test: set label = "optimistic"'
             )
+        if self.variance == "measured" and not self._is_measured:
+            raise TaskError(
+                'variance = "measured" holds for split = "grouped", label = "honest" and '
+                f"{_MEASURED_FOLDS[0]} to {_MEASURED_FOLDS[1]} outer folds, not for {self.split!r}, "
+                f'{self.label!r} and {self.outer_folds}: set variance = "unmeasured"'
+            )
+
+    @property
+    def _is_measured(self) -> bool:
+        least, most = _MEASURED_FOLDS
+        return self.split == "grouped" and self.label == "honest" and least <= self.outer_folds <= most
 
     @property
     def settings(self) -> dict[str, Any]:

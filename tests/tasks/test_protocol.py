@@ -35,6 +35,29 @@ def test_a_random_split_cannot_call_itself_honest():
         load("random-wells").with_settings(label="honest")
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"split": "leave-out", "split_by": "Metadata_Plate"},
+        {"split": "scaffold", "split_by": "Metadata_SMILES"},
+        {"split": "random-splits", "outer_folds": 1},
+        {"split": "random-units", "label": "optimistic"},
+        {"label": "optimistic"},
+        {"outer_folds": 4},
+        {"outer_folds": 11},
+    ],
+)
+def test_no_split_claims_error_rates_that_were_not_measured_for_it(settings):
+    with pytest.raises(TaskError, match='set variance = "unmeasured"'):
+        load("nested-cv").with_settings(**settings)
+    load("nested-cv").with_settings(variance="unmeasured", **settings)
+
+
+@pytest.mark.parametrize("settings", [{"repeats": 1}, {"repeats": 10}, {"outer_folds": 10, "repeats": 3}])
+def test_numbers_of_repeats_and_folds_that_were_simulated_keep_their_intervals(settings):
+    assert load("nested-cv").with_settings(**settings).variance == "measured"
+
+
 def test_the_hash_is_the_same_in_another_process():
     code = "from tasks.protocol import load; print(load('nested-cv').hash)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -44,12 +67,14 @@ def test_the_hash_is_the_same_in_another_process():
 def test_every_setting_enters_the_hash():
     base = load("nested-cv")
     others = {
-        "name": "mine", "repeats": 4, "outer_folds": 4, "inner_folds": 3, "seed": 1,
+        "name": "mine", "repeats": 4, "outer_folds": 6, "inner_folds": 3, "seed": 1,
         "min_groups_per_inner_fold": 3, "normalisation": ("fold",), "penalties": LogGrid(1e-2, 1e6, 20),
-        "margin": 0.02, "variance": "unmeasured", "label": "optimistic",
+        "margin": 0.02, "variance": "unmeasured",
     }  # fmt: skip
     hashes = {base.with_settings(**{key: value}).hash for key, value in others.items()}
-    assert len(hashes | {base.hash}) == len(others) + 1
+    unmeasured = base.with_settings(variance="unmeasured")
+    hashes.add(unmeasured.with_settings(label="optimistic").hash)
+    assert len(hashes | {base.hash}) == len(others) + 2
 
 
 def test_a_file_with_the_same_settings_has_the_same_hash(tmp_path):
