@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Literal
 
 from featurizers.base import FeaturizerError
 from featurizers.crops import Background, Border, MaskName
@@ -108,11 +108,13 @@ class DinoConfig:
 
     pooling: Pooling = "cls"
 
+    entrant: ClassVar[str] = NAME  # for messages; an entrant that builds on this one has its own
+
     def __post_init__(self) -> None:
         sizes = ("crop", "patch", "dim", "depth", "heads", "head_hidden", "head_bottleneck", "prototypes")
         temperatures = ("student_temperature", "teacher_temperature", "teacher_temperature_start")
         check(
-            NAME,
+            self.entrant,
             self,
             positive=(*sizes, *temperatures, "local_size", "steps", "batch", "lr_per_256", "scale"),
             not_negative=("local_crops", "micro_batch", "crops_per_field", "clip", "weight_decay", "jitter"),
@@ -120,17 +122,17 @@ class DinoConfig:
         for whole, part in (("crop", "patch"), ("local_size", "patch"), ("dim", "heads")):
             if getattr(self, whole) % getattr(self, part):
                 msg = (
-                    f"{NAME}: {whole}={getattr(self, whole)} is no multiple of {part}={getattr(self, part)}; "
-                    "change one of them"
+                    f"{self.entrant}: {whole}={getattr(self, whole)} is no multiple of "
+                    f"{part}={getattr(self, part)}; change one of them"
                 )
                 raise FeaturizerError(msg)
         for name in ("drop_path", "channel_drop", "momentum", "centre_momentum", "warmup_share"):
             if not 0 <= getattr(self, name) < 1:
-                msg = f"{NAME}: {name} is {getattr(self, name)}; it must lie in [0, 1)"
+                msg = f"{self.entrant}: {name} is {getattr(self, name)}; it must lie in [0, 1)"
                 raise FeaturizerError(msg)
         for low, high in (("global_low", "global_high"), ("local_low", "local_high")):
             if not 0 < getattr(self, low) <= getattr(self, high) <= 1:
-                msg = f"{NAME}: {low} and {high} must satisfy 0 < {low} <= {high} <= 1"
+                msg = f"{self.entrant}: {low} and {high} must satisfy 0 < {low} <= {high} <= 1"
                 raise FeaturizerError(msg)
 
     @property

@@ -46,7 +46,7 @@ def train(
     device = parallel.join(context.device)
     made_as = {"config": asdict(config), "seed": context.seed, "channels": [c.name for c in fields.channels]}
     network = SelfDistillation(config, len(fields.channels), context.seed).to(device)
-    loop = Loop(network, _recipe(config), context, made_as, groups=network.groups())
+    loop = Loop(network, recipe(config), context, made_as, groups=network.groups())
     statistics = None
     if loop.state.get("statistics") is not None:
         statistics = Statistics.from_json(loop.state["statistics"])
@@ -169,7 +169,8 @@ class Distillation:
         return [*views, stacked(draws[2:], config.local_size)] if draws[2:] else views
 
 
-def _recipe(config: DinoConfig) -> Recipe:
+def recipe(config: DinoConfig) -> Recipe:
+    """Return how the student is optimised."""
     warmup = int(config.warmup_share * config.steps)
     return Recipe(
         NAME,

@@ -52,7 +52,7 @@ def train(
     made_as = {"config": asdict(config), "seed": context.seed, "channels": [c.name for c in fields.channels]}
     # drawn on the CPU and then moved, so that every device starts from the same weights
     model = MaskedAutoencoder(config, len(fields.channels), stream(context.seed, "weights", 0)).to(device)
-    loop = Loop(model, _recipe(config), context, made_as)
+    loop = Loop(model, recipe(config), context, made_as)
     statistics = None
     if loop.state.get("statistics") is not None:
         statistics = Statistics.from_json(loop.state["statistics"])
@@ -60,10 +60,10 @@ def train(
         crops = collect_cells(fields, config, context, loop)
         if statistics is None and config.standardise == "dataset":
             statistics = crops.statistics(loop.report)
-        batches = _Batches(config, context.seed, crops, statistics, device)
+        batches = Batches(config, context.seed, crops, statistics, device)
 
         def accumulate(step: int) -> dict[str, Tensor]:
-            return _gradient(model, config, batches, step)
+            return gradient(model, config, batches, step)
 
         extra = {"statistics": None if statistics is None else statistics.as_json()}
         loop.run(accumulate, extra=extra, checkpoint_seconds=checkpoint_seconds)
@@ -88,7 +88,9 @@ def collect_cells(fields: FieldSource, config: MaeConfig, context: FitContext, l
     )
 
 
-def _recipe(config: MaeConfig) -> Recipe:
+def recipe(config: MaeConfig) -> Recipe:
+    """Return how the autoencoder is optimised."""
+
     def rate(step: int) -> float:
         return one_cycle(step, config.steps, config.lr, share=config.warmup_share, warmup=config.warmup)
 
@@ -107,7 +109,7 @@ def _recipe(config: MaeConfig) -> Recipe:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Batches:
+class Batches:
     """What a step sees, as a function of its number."""
 
     config: MaeConfig
@@ -141,7 +143,7 @@ class _Batches:
         return patches, foreground, noise.to(self.device)
 
 
-def _gradient(model: MaskedAutoencoder, config: MaeConfig, batches: _Batches, step: int) -> dict[str, Tensor]:
+def gradient(model: MaskedAutoencoder, config: MaeConfig, batches: Batches, step: int) -> dict[str, Tensor]:
     """Leave the gradient of this process's share of the objective; return that share and its parts."""
     batch = batches.of_step(step)
     size = config.micro_batch or config.batch
