@@ -23,6 +23,7 @@ FitScope = Literal["pretrained", "transductive", "inductive"]
 Role = Literal["entrant", "control", "ceiling"]
 Level = Literal["field", "cell"]
 Need = Literal["pixels", "objects", "position", "latent"]
+Source = Literal["perturbations", "structures", "readouts"]
 
 
 class FeaturizerError(ValueError):
@@ -119,7 +120,9 @@ class Card:
     (plate layout); ``latent`` (a simulated screen's true state). ``role`` is ``entrant``, ``control`` or
     ``ceiling``. ``fit_scope`` is ``pretrained`` (never saw this dataset), ``transductive`` (saw these images,
     no labels) or ``inductive`` (uses perturbations, structures or readouts, so it is refitted inside
-    every outer fold on training perturbations only).
+    every outer fold on training perturbations only). ``learns_from`` says what of its training table such an
+    entrant reads: ``perturbations`` (by name), ``structures`` (SMILES), ``readouts``. Only who names readouts is
+    given any, and is then fitted anew on permuted ones for the run on permuted labels.
     """
 
     name: str
@@ -133,6 +136,7 @@ class Card:
     needs: tuple[Need, ...] = ("pixels",)
     fit_scope: FitScope = "pretrained"
     role: Role = "entrant"
+    learns_from: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from featurizers.base import Card, Featurizer, FeaturizerError, FitScope, Level, Need, Role
+from featurizers.base import Card, Featurizer, FeaturizerError, FitScope, Level, Need, Role, Source
 from featurizers.conformance.subject import NotApplicable, Subject, Violation
 
 HEAVY = ("torch", "torchvision", "timm", "tensorflow", "jax", "cellpose", "transformers")
@@ -48,6 +48,7 @@ def card(subject: Subject) -> str:
         )
     for label, given, known in (
         ("card.needs", set(found.needs), get_args(Need)),
+        ("card.learns_from", set(found.learns_from), get_args(Source)),
         ("card.fit_scope", {found.fit_scope}, get_args(FitScope)),
         ("card.role", {found.role}, get_args(Role)),
         ("level", {subject.cls.level}, get_args(Level)),
