@@ -121,8 +121,8 @@ class Card:
     ``ceiling``. ``fit_scope`` is ``pretrained`` (never saw this dataset), ``transductive`` (saw these images,
     no labels) or ``inductive`` (uses perturbations, structures or readouts, so it is refitted inside
     every outer fold on training perturbations only). ``learns_from`` says what of its training table such an
-    entrant reads: ``perturbations`` (by name), ``structures`` (SMILES), ``readouts``. Only who names readouts is
-    given any, and is then fitted anew on permuted ones for the run on permuted labels.
+    entrant reads: ``perturbations`` (by name), ``structures`` (SMILES), ``readouts``. Only who names readouts
+    is given any, and is then fitted anew on permuted ones for the run on permuted labels.
     """
 
     name: str
