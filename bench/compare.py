@@ -252,6 +252,6 @@ def _complete(pair: Pair) -> None:
         )
     if candidate.coverage < min(LEAST_COVERAGE, baseline.coverage):
         raise BenchError(
-            f"{candidate.label} predicted {100 * candidate.coverage:.3g} % of the units, the baseline "
+            f"{candidate.label} predicted {100 * candidate.coverage:.3g} % of what is asked, the baseline "
             f"{100 * baseline.coverage:.3g} %; finish its run with `bench run`"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,6 +73,7 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
         When the runs do not belong on one board or share nothing.
     """
     rules = rules or Rules()
+    measured = a.variance_measured and b.variance_measured
     if reason := why_apart(a, b):
         raise BoardError(f"{a.label!r} and {b.label!r} cannot be compared: {reason}.")
     if a.fold_values is not None or b.fold_values is not None:
@@ -84,6 +85,9 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
         left = summands(both.ea, both.e0a, both.folds)
         right = summands(both.eb, both.e0b, both.folds)
         test = against_entry(both.ea, both.eb, both.folds, left.defined & right.defined, rules)
+    if not measured:
+        nothing = np.full(len(readouts), np.nan)
+        test = replace(test, p=nothing, q=nothing)
     found = test.q < rules.q
     verdict = np.select(
         [np.isnan(test.q), found & (test.effect > 0), found & (test.effect < 0)],
@@ -109,7 +113,7 @@ def compare(a: Entry, b: Entry, rules: Rules | None = None) -> Comparison:
             right,
             margin=a.margin,
             level=rules.level,
-            measured=a.variance_measured and b.variance_measured,
+            measured=measured,
         ),
         skill_a=left.skill,
         skill_b=right.skill,

@@ -172,7 +172,11 @@ def _place(
     elif entry.role != "entrant":
         reason = entry.role
     elif entry.coverage < 1 and gaps is None:
-        reason = f"it was partly run ({100 * entry.coverage:.3g} % of the units)"
+        unpredicted = int((expected.any(axis=(0, 1)) & ~seen.any(axis=(0, 1))).sum())
+        share = f"{100 * entry.coverage:.3g} % of the units"
+        if unpredicted:
+            share = f"{len(panel) - unpredicted} of {len(panel)} readouts"
+        reason = f"it was partly run ({share})"
     elif missing:
         reason = f"it has no finite prediction for values of {missing} of {len(panel)} readouts"
     comparable = not reason or reason in ("control", "floor", "ceiling")

@@ -42,7 +42,8 @@ class Entry:
     scores
         One row per readout and stratum with further estimands (``stratum == "all"`` for the whole).
     coverage
-        Share of the units under test that the run predicted; a run below 1 is shown and not ranked.
+        Share of what was asked (units under test, and their readouts) that the run predicted; a run below 1
+        is shown and not ranked, but for small gaps (:mod:`leaderboard.gaps`).
     variance_measured
         Whether the protocol's error rates have been measured (else no interval is shown).
     fold_values

@@ -133,12 +133,13 @@ def left_out(board: Sheet, shown: tuple[Column, ...]) -> str:
 def legend(board: Sheet) -> str:
     """One sentence on the columns that count readouts."""
     per_fold = board.per_fold
-    if per_fold and board.to_frame()["predictable"].isna().all():
-        if board.metric != AUC:
+    if board.to_frame()["predictable"].isna().all():
+        if per_fold and board.metric != AUC:
             return (
                 f"{board.metric}: mean over readouts; the floor is what a random order is expected to score."
             )
-        return f"{board.metric}: mean over readouts and tested folds. Readouts are not tested one by one."
+        over = "readouts and tested folds" if per_fold else "readouts"
+        return f"{board.metric}: mean over {over}. Readouts are not tested one by one."
     if per_fold:
         return (
             f"{board.metric}: mean over readouts and tested folds. Predicts: readouts better than chance, "

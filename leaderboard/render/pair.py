@@ -97,8 +97,8 @@ class Pair:
                 told.append(f"{name} has {len(entry.readouts)} readouts; compared over {both} of both.")
             if entry.coverage < 1:
                 told.append(
-                    f"{name} was partly run ({100 * entry.coverage:.3g} % of the units); compared over what "
-                    "both predicted."
+                    f"{name} was partly run ({100 * entry.coverage:.3g} % of what is asked); compared over "
+                    "what both predicted."
                 )
         if len(self.a.folds) != len(self.b.folds):
             told.append(

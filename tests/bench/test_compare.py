@@ -130,7 +130,7 @@ def test_what_cannot_be_compared_exits_with_another_status_than_a_drop(store, ca
         )
         assert status == 2, told
         assert told.startswith("bench: ")
-    with pytest.raises(BenchError, match="50 % of the units"):
+    with pytest.raises(BenchError, match="50 % of what is asked"):
         gate(store, "aaaa", "eeee", 0.1)
     with pytest.raises(BoardError, match="layer"):
         gate(store, "aaaa", "cccc", 0.1)

@@ -151,6 +151,20 @@ def test_a_partly_run_entry_is_shown_and_not_ranked(small_screen):
     board = only([*small_screen, partial])
     assert row(board, "part")["unranked"] == "it was partly run (93 % of the units)"
     assert any(note.startswith("part is not ranked") for note in board.notes)
+
+
+def test_a_head_that_predicts_some_readouts_only_is_said_in_readouts(small_screen):
+    best = by_name(small_screen, "oracle")
+    e = best.e.copy()
+    e[:, :, 12:] = np.nan
+    some = replace(best, run="part", label="part", name="part", role="entrant", coverage=0.4, e=e)
+    board = only([*small_screen, some])
+    assert row(board, "part")["unranked"] == "it was partly run (12 of 30 readouts)"
+
+
+def test_beside_partly_run_entries_the_others_are_ranked(small_screen):
+    best = by_name(small_screen, "oracle")
+    board = only([*small_screen, replace(best, run="part", label="part", role="entrant", coverage=0.93)])
     assert row(board, "mae[")["rank"] == 1 or row(board, "vits")["rank"] == 1
 
 
@@ -287,6 +301,15 @@ def test_an_unmeasured_protocol_shows_no_interval_and_no_verdict(small_screen):
     assert board.rows[counts].isna().all(axis=None)
     assert board.readouts[["p", "q", "q_controls"]].isna().all(axis=None)
     assert not board.readouts["predictable"].any()
+
+
+def test_an_unmeasured_protocol_gives_no_verdict_per_readout(small_screen):
+    pair = [by_name(small_screen, name) for name in ("vits-imagenet", "stains")]
+    assert "better" in set(compare(*pair, RULES).readouts["verdict"])
+    found = compare(*(replace(run, variance_measured=False) for run in pair), RULES)
+    assert set(found.readouts["verdict"]) == {"undecided"}
+    assert found.readouts[["p", "q"]].isna().all(axis=None)
+    assert found.overall.verdict == "undecided"
 
 
 def test_few_strong_perturbations_are_called_not_resolvable(small_screen):
