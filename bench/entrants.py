@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.datasets import Dataset
-    from featurizers.base import Featurizer, FitScope
+    from bench.registry import Kind
+    from featurizers.base import Featurizer, FitScope, Predictor
 
 KEY_SCHEMA = 1
 AGGREGATIONS = {
@@ -41,9 +42,10 @@ CONTROLS = ("position", "cell-count", "intensity", "untrained", "oracle")
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A featurizer as plain values: what a worker process needs to build it again.
+    """A featurizer or predictor as plain values: what a worker process needs to build it again.
 
-    ``aggregate`` is one of :data:`AGGREGATIONS`; with ``cells`` the rows of single cells are kept too.
+    ``kind`` says which of the two; ``aggregate`` is one of :data:`AGGREGATIONS`; with ``cells`` the rows of
+    single cells are kept too.
     """
 
     name: str
@@ -52,12 +54,19 @@ class Spec:
     plugins: tuple[str, ...] = ()
     aggregate: str = DEFAULT_AGGREGATION
     cells: bool = False
+    kind: Kind = "featurizers"
 
     def build(self) -> Featurizer:
         """Return the configured featurizer, without weights."""
         cls = known(self.plugins).get("featurizers", self.name)
         featurizer: Featurizer = cls(configure(cls, self.preset, dict(self.overrides)))
         return featurizer
+
+    def build_predictor(self) -> Predictor:
+        """Return the configured predictor, not fitted."""
+        cls = known(self.plugins).get("predictors", self.name)
+        predictor: Predictor = cls(configure(cls, self.preset, dict(self.overrides)))
+        return predictor
 
 
 @functools.lru_cache(maxsize=4)
@@ -85,7 +94,12 @@ class Entrant:
     @property
     def trainable(self) -> bool:
         """Whether it is fitted before it embeds."""
-        return self.spec is not None and self.spec.build().trainable
+        return self.spec is not None and not self.is_predictor and self.spec.build().trainable
+
+    @property
+    def is_predictor(self) -> bool:
+        """Whether it gives readouts itself, without features and a head."""
+        return self.spec is not None and self.spec.kind == "predictors"
 
     @property
     def reads_images(self) -> bool:
@@ -105,6 +119,7 @@ def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[s
     """
     registry = known(settings.plugins)
     names = [listing.name for listing in registry.listings("featurizers")]
+    predictors = [listing.name for listing in registry.listings("predictors")]
     tables = [table.name for table in dataset.features]
     entrants: dict[str, Entrant] = {}
     for word in settings.featurizers:
@@ -112,16 +127,14 @@ def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[s
         if name in tables:
             entrants[word] = Entrant(name, name, "entrant", "pretrained", "imported", {"name": name})
             continue
-        if name not in names:
-            predictors = [listing.name for listing in registry.listings("predictors")]
-            if name in predictors:
-                raise UsageError(
-                    f"{name!r} is a predictor; predictors cannot be run yet, only featurizers can"
-                )
-            raise UsageError(unknown("featurizer or table of profiles", name, [*names, *tables]))
-        reason = registry.available("featurizers", name, dataset)
+        if name not in (*names, *predictors):
+            raise UsageError(
+                unknown("featurizer, predictor or table of profiles", name, [*names, *predictors, *tables])
+            )
+        kind = kind_of(registry, name)
+        reason = registry.available(kind, name, dataset)
         if reason is not None:
-            raise BenchError(f"featurizer {name!r} cannot run on dataset {dataset.name!r}: {reason}")
+            raise BenchError(f"{kind[:-1]} {name!r} cannot run on dataset {dataset.name!r}: {reason}")
         entrants[word] = entrant(word, settings, named=True)
     missing: dict[str, str] = {}
     for name in _controls(settings, names):
@@ -154,22 +167,41 @@ def entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
     name, _, preset = word.partition(":")
     overrides = tuple(sorted(settings.overrides.get(name, {}).items()))
     spec = Spec(
-        name, preset or "default", overrides, settings.plugins, settings.aggregate, settings.keep_cells
+        name,
+        preset or "default",
+        overrides,
+        settings.plugins,
+        settings.aggregate,
+        settings.keep_cells,
+        kind_of(known(settings.plugins), name),
     )
-    featurizer = spec.build()
-    card = featurizer.card
     changed = [f"{key}={value}" for key, value in overrides]
-    changed += [spec.aggregate] if spec.aggregate != DEFAULT_AGGREGATION else []
+    built: Featurizer | Predictor
+    if spec.kind == "predictors":
+        built = spec.build_predictor()
+        facts: dict[str, Any] = {}
+    else:
+        built = spec.build()
+        facts = {"aggregation": spec.aggregate}
+        changed += [spec.aggregate] if spec.aggregate != DEFAULT_AGGREGATION else []
+    card = built.card
     return Entrant(
         name=name,
-        label=", ".join([featurizer.label(), *changed]),
+        label=", ".join([built.label(), *changed]),
         role="entrant" if named and card.role == "control" else card.role,
         fit_scope=card.fit_scope,
         preset=spec.preset,
-        card=dataclasses.asdict(card)
-        | {"config": dataclasses.asdict(featurizer.config), "aggregation": spec.aggregate},
+        card=dataclasses.asdict(card) | {"config": dataclasses.asdict(built.config)} | facts,
         spec=spec,
     )
+
+
+def kind_of(registry: Registry, name: str) -> Kind:
+    """Return what ``name`` is: a predictor where only predictors have it, else a featurizer."""
+    if any(listing.name == name for listing in registry.listings("featurizers")):
+        return "featurizers"
+    predictors = {listing.name for listing in registry.listings("predictors")}
+    return "predictors" if name in predictors else "featurizers"
 
 
 def reads_images(needs: Iterable[str]) -> bool:
@@ -217,7 +249,14 @@ def feature_document(
     return document | {"cells": True} if spec.cells else document
 
 
-def _common(spec: Spec, featurizer: Featurizer, dataset: Dataset) -> dict[str, Any]:
+def predictor_document(
+    spec: Spec, predictor: Predictor, dataset: Dataset, images: str, seed: int
+) -> dict[str, Any]:
+    """Return what determines the fits of a predictor, besides problem and fold; ``images`` as for weights."""
+    return _common(spec, predictor, dataset) | {"kind": "predictor", "images": images, "seed": seed}
+
+
+def _common(spec: Spec, featurizer: Featurizer | Predictor, dataset: Dataset) -> dict[str, Any]:
     from bench.imaging import preprocessing_key
     from bench.store import code_digest
 

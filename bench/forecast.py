@@ -7,6 +7,7 @@ Times come from what this store has recorded of the same entrant; without a reco
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,9 @@ from bench import featurize, inputs, weights
 from bench.datasets.importing import addressed
 from bench.embed import Work
 from bench.entrants import Entrant, Spec, feature_document, resolve
-from bench.session import Features, Session, training
+from bench.predictors import folds_once
+from bench.runs import fold_folder
+from bench.session import Features, Session, outer_folds, training
 from bench.settings import Settings
 from bench.start import DEMO, check_names, dataset_path, pose
 from bench.store import Store, digest
@@ -90,7 +93,7 @@ def forecast(settings: Settings) -> Forecast:
         found.steps += lines
         if features is not None:
             known_features[entrant.label] = features
-    found.steps.append(_runs(store, dataset, entrants, known_features, settings))
+    found.steps += _runs(store, dataset, entrants, known_features, settings)
     return found
 
 
@@ -99,6 +102,8 @@ def _entrant(
 ) -> tuple[list[Line], Features | None]:
     """Return the steps of one entrant, its fit and its features, and the features if all are stored."""
     plates = featurize.plates(dataset)
+    if entrant.is_predictor:
+        return [], None  # its folds are told of beside the runs, which they are part of
     if entrant.fit_scope == "inductive":
         note = "once per outer fold of the first repeat"
         return [Line(f"{entrant.label}: fit and features", 0, 1, math.nan, "", note)], None
@@ -152,10 +157,11 @@ def _runs(
     entrants: list[Entrant],
     features: dict[str, Features],
     settings: Settings,
-) -> Line:
-    """Return the step of all runs: floor, each entrant with each head on each layer, permuted labels.
+) -> list[Line]:
+    """Return the fits of each predictor, and the step of all runs.
 
-    Runs of entrants whose features are not stored are still to do.
+    Those are the floor, each entrant with each head on each layer, permuted labels; runs of entrants whose
+    features are not stored are still to do.
     """
     from tasks.protocol import load as load_protocol
 
@@ -164,17 +170,39 @@ def _runs(
     posed, _ = pose(settings, dataset, None, protocol, omics)
     planner = Session(settings, dataset, cast("Store", store), protocol, entrants, lambda *_: None, omics)
     count = done = 0
+    fits = {entrant.label: Counter[str]() for entrant in entrants if entrant.is_predictor}
     for task, problem in posed:
         everyone = {(entrant.label, problem.key): Features("") for entrant in entrants}
-        count += len(planner.planned(task, problem, everyone))
-        if store is not None:
-            own = {(label, problem.key): found for label, found in features.items()}
-            specs = planner.specs(task, problem, own, lambda *_: [])
-            done += sum(store.has(f"runs/run={spec.run}") for spec, _ in specs)
+        plans = planner.planned(task, problem, everyone)
+        count += len(plans)
+        for plan in plans:
+            if plan.entrant.is_predictor:
+                once = folds_once(plan.entrant)
+                fits[plan.entrant.label]["all"] += len(outer_folds(problem, first_repeat_only=once))
+        if store is None:
+            continue
+        own = {(label, problem.key): found for label, found in features.items()}
+        with featurize.content_hashes(store, read=False) as content_hash:
+            for entrant in [entrant for entrant in entrants if entrant.is_predictor]:
+                own[entrant.label, problem.key] = planner.fits_of(entrant, problem, content_hash)
+        for spec, facts in planner.specs(task, problem, own, lambda *_: []):
+            done += store.has(f"runs/run={spec.run}")
+            if spec.predictor is not None:
+                there = sum(store.has(fold_folder(spec.run, *fold)) for fold in spec.folds)
+                fits[facts["permutes"] or facts["label"]]["stored"] += there
+    lines = [_fitting(store, own, fits[own.label]) for own in entrants if own.is_predictor]
     each, basis = _recorded(store, "runs", "") or (REFERENCE_RUN, REFERENCE)
     left = (count - done) * each / max(1, settings.processes)
     layers = ", ".join(dict.fromkeys(problem.data.layer for _, problem in posed))
-    return Line("runs", done, count - done, left, basis, f"on {layers}")
+    return [*lines, Line("runs", done, count - done, left, basis, f"on {layers}")]
+
+
+def _fitting(store: Store | None, entrant: Entrant, count: Counter[str]) -> Line:
+    """Return the line of a predictor's fits, one per outer fold and run."""
+    each, basis = _recorded(store, "predictions", entrant.name) or (REFERENCE_FIT, REFERENCE)
+    missing = count["all"] - count["stored"]
+    note = f"one per outer fold of {'the first' if folds_once(entrant) else 'every'} repeat"
+    return Line(f"{entrant.label}: fits", count["stored"], missing, missing * each, basis, note)
 
 
 def _recorded(store: Store | None, family: str, name: str) -> tuple[float, str] | None:
@@ -183,7 +211,7 @@ def _recorded(store: Store | None, family: str, name: str) -> tuple[float, str] 
     for folder in store.list(family) if store is not None else []:
         assert store is not None
         manifest = store.manifest(folder)
-        if not name or manifest["key_document"].get("entrant") == name:
+        if not name or manifest.get("key_document", manifest).get("entrant") == name:
             spent.append(float(manifest["provenance"].get("seconds", math.nan)))
     spent = [s for s in spent if math.isfinite(s)]
     return (sum(spent) / len(spent), "as recorded in this store") if spent else None

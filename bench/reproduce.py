@@ -12,6 +12,7 @@ from bench import inputs, runs
 from bench import problem as problems
 from bench.entrants import known, resolve
 from bench.errors import BenchError, UsageError
+from bench.predictors import OWN_HEAD
 from bench.session import NO_HEAD, Planned, Session
 from bench.settings import Settings
 
@@ -199,7 +200,7 @@ def _settings(asked: Mapping[str, Any], record: Mapping[str, Any], out: Store, o
         controls=name if is_control else "none",
         tasks=(record["task"],),
         heads=(record["head"],)
-        if record["head"] != NO_HEAD and record["role"] != "floor"
+        if record["head"] not in (NO_HEAD, OWN_HEAD) and record["role"] != "floor"
         else settings.heads,
         overrides={k: v for k, v in settings.overrides.items() if k == name},
         plugins=other.plugins,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.cli.ui import Ticker
+    from bench.entrants import Spec
     from bench.problem import Problem
     from bench.store import PartKey, Store
     from tasks.base import Block, FoldResult, Scored, TaskData
@@ -47,6 +48,8 @@ class RunSpec:
         The outer folds ``(repeat, fold)`` that are run.
     omics
         Folder of the omics that stand beside the features, or in their place; empty for none.
+    predictor
+        What is refitted in each fold where it predicts readouts itself; there are no features and no head.
     """
 
     run: str
@@ -60,14 +63,16 @@ class RunSpec:
     permute_seed: int | None = None
     plugins: tuple[str, ...] = ()
     omics: str = ""
+    predictor: Spec | None = None
 
 
 @dataclass(slots=True)
 class Finished:
-    """What became of a run: its record, or the reasons why there is none."""
+    """What became of a run: its record, or the reasons why there is none; fields that were left out of it."""
 
     record: dict[str, Any] | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[tuple[str, str]] = field(default_factory=list)
 
 
 ALIGNMENT = 1
@@ -80,18 +85,28 @@ def fold_folder(run: str, repeat: int, fold: int) -> str:
 
 
 def execute(
-    store: Store, todo: Sequence[tuple[RunSpec, Mapping[str, Any]]], executor: Executor, tick: Ticker
+    store: Store,
+    todo: Sequence[tuple[RunSpec, Mapping[str, Any]]],
+    executor: Executor,
+    tick: Ticker,
+    fit: Callable[[RunSpec, int, int], None] | None = None,
 ) -> dict[str, Finished]:
     """Run every missing outer fold of every spec, then score and record each run whose folds are all there.
 
-    ``todo`` pairs a spec with the facts its record is to hold (names, keys, label, coverage, cost).
+    ``todo`` pairs a spec with the facts its record is to hold (names, keys, label, coverage, cost). ``fit``
+    runs a fold of a predictor; like other training it is not spread over processes.
     """
-    units = [
-        Unit(f"{spec.run}/{repeat}/{fold}", run_fold, (spec, repeat, fold))
+    missing = [
+        (spec, repeat, fold)
         for spec, _ in todo
         if not store.has(f"runs/run={spec.run}")
         for repeat, fold in spec.folds
         if not store.has(fold_folder(spec.run, repeat, fold))
+    ]
+    units = [
+        Unit(f"{spec.run}/{repeat}/{fold}", run_fold, (spec, repeat, fold))
+        for spec, repeat, fold in missing
+        if spec.predictor is None
     ]
     finished = {spec.run: Finished() for spec, _ in todo}
     for done, outcome in enumerate(executor.map(units), start=1):
@@ -99,15 +114,34 @@ def execute(
             run, repeat, fold = outcome.unit.name.split("/")
             finished[run].failures.append((f"repeat {repeat}, fold {fold}", outcome.reason))
         tick("scoring", done, len(units))
+    for spec, number, place in missing:
+        if spec.predictor is None:
+            continue
+        assert fit is not None
+        try:
+            fit(spec, number, place)
+        except Exception as error:  # noqa: BLE001  # a plugin may raise anything; it is recorded
+            failure = Failure.of(f"repeat {number}, fold {place}", error)
+            finished[spec.run].failures.append((failure.what, failure.reason))
     for spec, facts in todo:
         if finished[spec.run].failures:
             continue
         try:
             finished[spec.run].record = _record(store, spec, facts)
+            finished[spec.run].lost = _lost(store, spec)
         except Exception as error:  # noqa: BLE001  # one run that cannot be scored leaves the others alone
             failure = Failure.of("scoring", error)
             finished[spec.run].failures.append((failure.what, failure.reason))
     return finished
+
+
+def _lost(store: Store, spec: RunSpec) -> list[tuple[str, str]]:
+    """Return the fields that the folds of a predictor went without, each once, and why."""
+    found: dict[tuple[str, str], None] = {}
+    for fold in spec.folds if spec.predictor is not None else ():
+        for failure in store.manifest(fold_folder(spec.run, *fold))["failures"]:
+            found[failure["what"], failure["reason"]] = None
+    return sorted(found)
 
 
 def run_fold(spec: RunSpec, repeat: int, fold: int) -> None:

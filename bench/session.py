@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import featurize, inputs, runs, weights
+from bench import featurize, inputs, predictors, runs, weights
 from bench import problem as problems
 from bench.embed import Failure, Work
 from bench.entrants import Entrant, feature_document, frame_digest, known
 from bench.errors import BenchError
 from bench.execute import Executor
 from bench.featurize import Job
+from bench.predictors import OWN_HEAD
 from bench.runs import RunSpec
 
 if TYPE_CHECKING:
@@ -47,13 +48,15 @@ class Report:
 class Features:
     """Parts of one entrant: by outer fold for an inductive one, under None for any other; and their cost.
 
-    ``omics`` is the folder of what stands beside the parts, or in their place.
+    ``omics`` is the folder of what stands beside the parts, or in their place. ``fits`` is what determines
+    the fits of a predictor, which has no parts.
     """
 
     key: str
     parts: dict[Fold | None, tuple[PartKey, ...]] = field(default_factory=dict)
     weights: list[str] = field(default_factory=list)
     omics: str = ""
+    fits: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +112,13 @@ class Session:
             todo: list[tuple[RunSpec, Mapping[str, Any]]] = []
             for task, problem in posed:
                 todo += self.specs(task, problem, features, functools.partial(self._audit, task))
-            finished = runs.execute(self.store, todo, executor, self.tick)
+            fits = predictors.Fits(self.store, self.dataset, self.settings, self.tick)
+            finished = runs.execute(self.store, todo, executor, self.tick, fits.run_fold)
         for spec, facts in todo:
             done = finished[spec.run]
             self.report.runs += [spec.run] if done.record is not None else []
-            self.report.failures += [Failure(f"{facts['label']}, {what}", why) for what, why in done.failures]
+            wrong = [*done.failures, *done.lost]
+            self.report.failures += [Failure(f"{facts['label']}, {what}", why) for what, why in wrong]
         return self.report
 
     def _features(
@@ -125,6 +130,9 @@ class Session:
         for entrant in self.entrants:
             if entrant.spec is None:
                 self._attempt(entrant, functools.partial(self._profiles, entrant, posed, found))
+            elif entrant.is_predictor:
+                for _, problem in posed:
+                    self._attempt(entrant, functools.partial(self._fits, entrant, problem, found))
             elif entrant.fit_scope == "inductive":
                 for task, problem in posed:
                     self._attempt(
@@ -158,6 +166,19 @@ class Session:
         parts = store_profiles(self.store, self.dataset, table).parts
         own = Features(next(iter(parts.values())).key, {None: _ordered(parts)})
         found |= {(entrant.label, problem.key): own for _, problem in posed}
+
+    def _fits(self, entrant: Entrant, problem: Problem, found: dict[tuple[str, str], Features]) -> None:
+        """Say what determines a predictor's fits; they are made when its runs are."""
+        with featurize.content_hashes(self.store) as content_hash:
+            found[entrant.label, problem.key] = self.fits_of(entrant, problem, content_hash)
+
+    def fits_of(self, entrant: Entrant, problem: Problem, content_hash: Callable[[Path], str]) -> Features:
+        """Return what stands for a predictor's features."""
+        from bench.store import digest
+
+        assert entrant.spec is not None
+        made = predictors.document(self.dataset, entrant.spec, problem, self.settings.seed, content_hash)
+        return Features(digest(made), fits=made)
 
     def _attempt(self, entrant: Entrant, work: Callable[[], None]) -> None:
         """Do ``work``; an entrant that raises is out, with its reason, and the others go on."""
@@ -202,7 +223,7 @@ class Session:
         from bench.store import digest
         from tasks import folds as draw
 
-        if not draw.split(problem.folds, *_folds(problem, first_repeat_only=True)[0])[1].size:
+        if not draw.split(problem.folds, *outer_folds(problem, first_repeat_only=True)[0])[1].size:
             raise BenchError(
                 f"{entrant.label} learns from labels, and task {task!r} on {problem.data.layer!r} tests "
                 "every perturbation at once, so that there is none left to learn from"
@@ -210,7 +231,7 @@ class Session:
 
         own = Features("")
         keys = []
-        for repeat, fold in _folds(problem, first_repeat_only=True):
+        for repeat, fold in outer_folds(problem, first_repeat_only=True):
             table = problems.training_table(problem, repeat, fold)
             name = {
                 "problem": problem.key,
@@ -254,7 +275,7 @@ class Session:
         """Return the runs of one problem: floor, then every entrant with every head, then permuted labels.
 
         Controls and ceilings read images only, whatever the inputs. Labels that are the same for every
-        perturbation are not permuted.
+        perturbation are not permuted, and a predictor is refitted on permuted labels only when asked to.
         """
         about = self._task(task)
         heads = (self.settings.heads or (about.default_head,)) if about.needs_head else (NO_HEAD,)
@@ -268,16 +289,18 @@ class Session:
                 continue
             if entrant.role != "entrant" or inputs.IMAGE in asked:
                 taking_part.append((entrant, own))
-            if self.omics is not None and entrant.role == "entrant" and inputs.BOTH in asked:
+            beside = entrant.role == "entrant" and not entrant.is_predictor
+            if self.omics is not None and beside and inputs.BOTH in asked:
                 both = replace(own, omics=self.omics.folder)
                 taking_part.append((inputs.beside(entrant, self.omics.layer), both))
         if self.omics is not None and inputs.OMICS in asked:
             taking_part.append((inputs.alone(self.omics.layer), Features("", omics=self.omics.folder)))
         permutable = _labels_differ(problem)
         for entrant, own in taking_part:
-            for head in heads:
+            by = "predictors" if entrant.is_predictor else "heads"
+            for head in (OWN_HEAD,) if entrant.is_predictor else heads:
                 todo.append(Planned(entrant, head, own))
-                if entrant.role == "entrant" and permutable:
+                if entrant.role == "entrant" and permutable and self.settings.permuted in (by, "all"):
                     todo.append(Planned(entrant, head, own, self.settings.seed))
         return todo
 
@@ -301,12 +324,13 @@ class Session:
             self._rules(task),
             problem.folds,
             fit_scope=entrant.fit_scope,
-            supplier="per-fold" if own.parts and None not in own.parts else "one-matrix",
+            supplier="per-fold" if own.fits or (own.parts and None not in own.parts) else "one-matrix",
             images=self._images(problem),
         )
         shared = look()
         findings = [dataclasses.asdict(f) | {"about": ""} for f in shared]
-        if entrant.role == "entrant" and entrant.inputs != inputs.BOTH:  # whose blocks are looked at apart
+        # blocks beside each other are looked at apart, and a predictor has no features
+        if entrant.role == "entrant" and entrant.inputs != inputs.BOTH and own.fits is None:
             if own.parts:
                 X = runs.aligned(str(self.store.root), next(iter(own.parts.values())), problem.data)
             else:
@@ -345,8 +369,9 @@ class Session:
 
         entrant, head, own, permute_seed = plan.entrant, plan.head, plan.features, plan.permute_seed
         protocol = self._rules(task)
-        dear = head != NO_HEAD and known(self.settings.plugins).get("heads", head).first_repeat_only
-        folds = _folds(problem, first_repeat_only=dear or entrant.fit_scope == "inductive")
+        learns = head not in (NO_HEAD, OWN_HEAD)
+        dear = learns and known(self.settings.plugins).get("heads", head).first_repeat_only
+        folds = outer_folds(problem, first_repeat_only=dear or predictors.folds_once(entrant))
         document: dict[str, Any] = {
             "kind": "run",
             "schema": 1,
@@ -355,7 +380,7 @@ class Session:
             **self._code(task, head),
             "protocol": protocol.hash,
             "features": None
-            if own is None
+            if own is None or own.fits is not None
             else {
                 "name": entrant.name,
                 "key": own.key,
@@ -366,6 +391,8 @@ class Session:
         }
         if own is not None and own.omics:
             document["omics"] = own.omics
+        if own is not None and own.fits is not None:
+            document["predictor"] = {**own.fits, "cut": predictors.VERSION}
         spec = RunSpec(
             run=digest(document)[:16],
             store=str(self.store.root),
@@ -378,6 +405,7 @@ class Session:
             permute_seed=permute_seed,
             plugins=self.settings.plugins,
             omics=own.omics if own is not None else "",
+            predictor=entrant.spec if entrant.is_predictor else None,
         )
         facts = {
             "key_document": document,
@@ -424,7 +452,7 @@ class Session:
 
         about = self._task(task)
         own = {"name": head}
-        if about.needs_head:
+        if about.needs_head and head != OWN_HEAD:
             used = known(self.settings.plugins).get("heads", head)
             own |= {"version": used.version, "code": code_digest(used)}
         how = code_digest(evaluate if about.needs_head else embedding)
@@ -455,7 +483,8 @@ def training(
     return weights.Training(wells, seen, fold, settings.seed, settings.threads, settings.device)
 
 
-def _folds(problem: Problem, *, first_repeat_only: bool) -> list[Fold]:
+def outer_folds(problem: Problem, *, first_repeat_only: bool) -> list[Fold]:
+    """Return the outer folds (repeat, fold) of a problem, ascending."""
     pairs = problem.folds[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"])
     return [
         (int(r), int(f))

@@ -15,6 +15,7 @@ from bench.errors import UsageError
 
 ALL_CONTROLS = "all"
 NO_CONTROLS = "none"
+PERMUTED = ("heads", "predictors", "all", "none")
 
 
 def default_store() -> str:
@@ -46,6 +47,9 @@ class Settings:
         Name of a shipped protocol, or a TOML file.
     controls
         ``all`` (whatever the dataset allows), ``none``, or names separated by commas.
+    permuted
+        Which entrants run on permuted labels too: ``heads`` (features, whose head alone is refitted),
+        ``predictors`` (refitted whole), ``all``, ``none``.
     overrides
         Featurizer settings by featurizer name, e.g. ``{"mae": {"steps": "300"}}``.
     aggregate
@@ -75,6 +79,7 @@ class Settings:
     labels: tuple[str, ...] = ()
     protocol: str = "nested-cv"
     controls: str = ALL_CONTROLS
+    permuted: str = "heads"
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     aggregate: str = "field-mean"
     keep_cells: bool = False
@@ -88,6 +93,8 @@ class Settings:
         for name, least in (("processes", 0), ("threads", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.permuted not in PERMUTED:
+            raise UsageError(f"permuted is {self.permuted!r}; it is one of {', '.join(PERMUTED)}")
 
     def toml(self) -> str:
         """Return the settings as a TOML file that gives them back."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import inputs
+from bench import inputs, predictors
 from bench import problem as problems
 from bench.configure import unknown
 from bench.embed import Failure
@@ -66,6 +66,7 @@ def check_names(settings: Settings) -> None:
     if settings.aggregate not in AGGREGATIONS:
         raise UsageError(unknown("aggregation", settings.aggregate, list(AGGREGATIONS)))
     inputs.check(settings)
+    predictors.check(settings)
     if settings.protocol not in names() and not Path(settings.protocol).is_file():
         raise UsageError(unknown("protocol", settings.protocol, names()) + ", or name a TOML file")
     if dataset_path(settings.dataset) is None:

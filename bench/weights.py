@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,13 +97,16 @@ def ensure(
         tick(f"{spec.name}: {progress.stage}", progress.done, progress.total, progress.figures)
 
     started = time.perf_counter()
-    with _workdir(store.root / WORK / weights_key) as workdir:
+    with workdir(store.root / WORK / weights_key) as work:
         if store.has(folder(weights_key)):
             return weights_key
         fields = field_source(
-            dataset, training.wells, featurizer.card.needs, statistics=_statistics(store, dataset, training)
+            dataset,
+            training.wells,
+            featurizer.card.needs,
+            statistics=statistics(store, dataset, sorted(set(training.wells["Metadata_Plate"]))),
         )
-        context = FitContext(workdir, training.seed, training.device, report)
+        context = FitContext(work, training.seed, training.device, report)
         featurizer.fit(fields, training.table, context)
         spent = provenance(
             seconds=time.perf_counter() - started,
@@ -117,12 +120,11 @@ def ensure(
     return weights_key
 
 
-def _statistics(store: Store, dataset: Dataset, training: Training) -> Callable[[str], PlateStatistics]:
+def statistics(store: Store, dataset: Dataset, names: Sequence[str]) -> Callable[[str], PlateStatistics]:
     """Return flat fields and moments by plate; a plate without them has no fields to train on."""
     from bench.featurize import content_hashes
     from bench.imaging import plates
 
-    names = sorted(set(training.wells["Metadata_Plate"]))
     with content_hashes(store) as content_hash:
         folders, lost = plates.ensure(store, dataset, names, content_hash)
 
@@ -135,7 +137,7 @@ def _statistics(store: Store, dataset: Dataset, training: Training) -> Callable[
 
 
 @contextmanager
-def _workdir(stable: Path) -> Iterator[Path]:
+def workdir(stable: Path) -> Iterator[Path]:
     """Give the stable work folder to whoever holds its lock, a passing one to anyone else.
 
     It is removed when the work is done and kept, for its checkpoints, when the work fails or is killed.

@@ -24,6 +24,7 @@ Role = Literal["entrant", "control", "ceiling"]
 Level = Literal["field", "cell"]
 Need = Literal["pixels", "objects", "position", "latent"]
 Source = Literal["perturbations", "structures", "readouts"]
+Repeats = Literal["all", "first"]
 
 
 class FeaturizerError(ValueError):
@@ -123,6 +124,8 @@ class Card:
     every outer fold on training perturbations only). ``learns_from`` says what of its training table such an
     entrant reads: ``perturbations`` (by name), ``structures`` (SMILES), ``readouts``. Only who names readouts
     is given any, and is then fitted anew on permuted ones for the run on permuted labels.
+    ``repeats`` says in which repeats of a protocol a predictor is refitted: ``first`` for one that is dear to
+    train.
     """
 
     name: str
@@ -137,6 +140,7 @@ class Card:
     fit_scope: FitScope = "pretrained"
     role: Role = "entrant"
     learns_from: tuple[Source, ...] = ()
+    repeats: Repeats = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +193,11 @@ class Featurizer(ABC):
     and :meth:`load` as well. Importing its module must be cheap: import torch inside methods.
     """
 
-    card: ClassVar[Card]
+    card: Card
+    """Of the class; an instance may change it, where it was given weights."""
     Config: ClassVar[type]
     presets: ClassVar[Mapping[str, Any]]
-    trainable: ClassVar[bool] = False
+    trainable: bool = False
     level: ClassVar[Level] = "field"
     device: str = "cpu"
     """Where ``embed`` computes; the harness sets it before the first call. It changes no result on a CPU."""
@@ -244,7 +249,9 @@ class Featurizer(ABC):
 class Predictor(ABC):
     """Images to readouts in one model, for methods that do not factor through a featurizer.
 
-    It is refitted in every outer fold on training rows only and scored on the same folds as everyone.
+    It is refitted in every outer fold on training rows only and scored on the same folds as everyone. A
+    subclass sets ``card`` (``fit_scope="inductive"``), ``Config`` and ``presets`` as a featurizer does.
+    Importing its module must be cheap: import torch inside methods.
     """
 
     card: ClassVar[Card]
@@ -253,6 +260,25 @@ class Predictor(ABC):
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.presets["default"] if config is None else config
+        if not isinstance(self.config, self.Config):
+            msg = (
+                f"predictor {self.card.name!r} takes a {self.Config.__name__}, "
+                f"not a {type(self.config).__name__}"
+            )
+            raise FeaturizerError(msg)
+
+    def label(self) -> str:
+        """Name on the board, with what a reader must know at once (preset, share of the paper's training)."""
+        return self.card.name
+
+    def check(self, channels: Sequence[Channel]) -> None:  # noqa: B027 most take any channels
+        """Refuse images whose channels the predictor does not take; called before an image is read.
+
+        Raises
+        ------
+        FeaturizerError
+            Saying which channels it takes.
+        """
 
     @abstractmethod
     def fit(
@@ -260,10 +286,29 @@ class Predictor(ABC):
         fields: FieldSource,
         unit: NDArray[np.int64],
         targets: NDArray[np.float32],
+        table: Any,
         context: FitContext,
     ) -> None:
-        """Train. ``unit`` (len(fields),) maps a field to its row of ``targets`` (n, T), NaN where missing."""
+        """Train on the units of one training set.
+
+        Parameters
+        ----------
+        fields
+            Fields of the training wells; a field of a well that stands for two units comes twice.
+        unit
+            (len(fields),) row of ``targets`` that each field belongs to; every row has a field.
+        targets
+            (n, T) readouts, NaN where missing; a whole column may be missing.
+        table
+            A data frame with one row per training well: ``Metadata_Plate``, ``Metadata_Well``, whatever else
+            is known of the well, and ``perturbation``.
+        context
+            Where and how to train.
+        """
 
     @abstractmethod
     def predict(self, fields: FieldSource, unit: NDArray[np.int64], n: int) -> NDArray[np.float32]:
-        """Return (n, T) float32 predictions for units 0..n-1, NaN for a unit without a usable field."""
+        """Return (n, T) float32 predictions for units 0..n-1, NaN for a unit without a usable field.
+
+        A unit's row depends on its own fields only (relative tolerance 1e-5).
+        """

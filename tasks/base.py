@@ -244,6 +244,9 @@ class Task(ABC):
     metric: ClassVar[str] = "skill"
     """What a board calls that column."""
 
+    takes_predictors: ClassVar[bool] = False
+    """Whether values of readouts, predicted by one model from images, can be scored as they are."""
+
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     """What may be predicted from: ``image``, ``omics``, ``image+omics``."""
 

@@ -118,12 +118,25 @@ def run_fold(
         chosen["pca"] = best.member.projection
     if isinstance(layout, str) and len(protocol.normalisation) > 1:
         chosen["plate_normalisation_unavailable"] = layout
-    return FoldResult(id, test, best.prediction, _floor(data, stratum, train, test), chosen)
+    return FoldResult(id, test, best.prediction, floor(data, train, test), chosen)
 
 
 def split(folds: pd.DataFrame, id: FoldId) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # noqa: A002
     """Return the tested and the training units of an outer fold, ascending; see :func:`tasks.folds.split`."""
     return divide(folds, id.repeat, id.fold)
+
+
+def floor(data: TaskData, train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return (m, T) the mean of the training units' observed readouts, per stratum of ``fit_by``.
+
+    NaN where no training unit of the stratum has the readout.
+    """
+    stratum = strata(data.units, data.fit_by, "fit_by")
+    means = np.full((len(test), len(data.readouts)), np.nan, np.float32)
+    for name in np.unique(stratum[test]):
+        y = data.Y[train[stratum[train] == name]]
+        means[stratum[test] == name] = observed_mean(y, ~np.isnan(y))
+    return means
 
 
 def to_units(data: TaskData, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -225,16 +238,6 @@ def _relative(loss: NDArray[np.float64], y: NDArray[np.float32], mask: NDArray[n
     total = (centred**2).sum(axis=0)
     usable = (total > 0) & ~np.isnan(loss)
     return float((loss[usable] / total[usable]).mean()) if usable.any() else 0.0
-
-
-def _floor(
-    data: TaskData, stratum: NDArray[np.str_], train: NDArray[np.int64], test: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    floor = np.full((len(test), len(data.readouts)), np.nan, np.float32)
-    for name in np.unique(stratum[test]):
-        y = data.Y[train[stratum[train] == name]]
-        floor[stratum[test] == name] = observed_mean(y, ~np.isnan(y))
-    return floor
 
 
 def _blocks(given: NDArray[np.floating[Any]] | Sequence[Block], data: TaskData) -> list[Block]:

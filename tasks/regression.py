@@ -47,6 +47,7 @@ class Regression(Task):
     layer_kinds = ("abundance",)
     floor = "mean"
     default_head = "ridge"
+    takes_predictors = True
 
     def prepare(self, data: TaskData) -> TaskData:
         """Check the layer; constant and unobserved readouts stay and score NaN.

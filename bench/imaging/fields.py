@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,18 @@ class Fields:
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    @property
+    def metadata(self) -> tuple[dict[str, Any], ...]:
+        """What is known of each field before it is read, in order."""
+        return tuple(dict(job.metadata) for job in self._jobs)
+
+    def select(self, chosen: Sequence[int], on_failure: OnFailure | None = None) -> Fields:
+        """Return the fields at these places, in the order given; a place may be named twice."""
+        other = copy.copy(self)
+        other._jobs = tuple(self._jobs[place] for place in chosen)
+        other._on_failure, other._on_quality = on_failure, None
+        return other
 
     def __iter__(self) -> Iterator[Field]:
         for job in self._jobs:

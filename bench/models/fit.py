@@ -22,6 +22,7 @@ from bench.execute import Executor
 from bench.featurize import Job
 from bench.models import evidence
 from bench.models.folder import Saved, write
+from bench.predictors import OWN_HEAD
 from bench.session import training
 from bench.settings import Settings
 
@@ -142,6 +143,11 @@ def _refuse(record: dict[str, Any]) -> None:
     if record.get("inputs", "image") != "image":
         raise UsageError(
             f"{run} predicts from {record['inputs']}; a model for new plates predicts from images only"
+        )
+    if record["head"] == OWN_HEAD:
+        raise UsageError(
+            f"{run} is of a predictor, whose fits are not kept; a model for new plates is a featurizer with "
+            "a head"
         )
     if record["head"] in ("", "none", "mean"):
         raise UsageError(f"{run} has no head that learns; a model needs one, such as ridge")

@@ -6,27 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from bench.weights import _workdir
+from bench.weights import workdir
 
 
 def test_the_folder_is_gone_when_done_and_kept_after_a_failure(tmp_path: Path) -> None:
     stable = tmp_path / ".work" / "key"
 
     def fail() -> None:
-        with _workdir(stable) as work:
+        with workdir(stable) as work:
             (work / "checkpoint").touch()
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    with _workdir(stable) as work:
+    with workdir(stable) as work:
         assert (work / "checkpoint").exists()
     assert not stable.exists()
 
 
 def test_a_second_holder_works_in_a_passing_folder(tmp_path: Path) -> None:
     stable = tmp_path / ".work" / "key"
-    with _workdir(stable) as first, _workdir(stable) as second:
+    with workdir(stable) as first, workdir(stable) as second:
         assert second != first
         assert second.is_dir()
     assert list(stable.parent.iterdir()) == []
@@ -48,6 +48,6 @@ def test_a_lock_that_was_removed_after_it_was_opened_is_taken_anew(
         flock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with _workdir(stable) as work:
+    with workdir(stable) as work:
         assert work.is_dir()
     assert len(calls) == 2
