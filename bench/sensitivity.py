@@ -16,7 +16,7 @@ from bench.embed import Failure
 from bench.entrants import known, resolve
 from bench.errors import BenchError, UsageError
 from bench.session import Planned, Session
-from bench.start import check_names, open_dataset, pose
+from bench.start import check_heads, check_names, open_dataset, pose
 from bench.words import count
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def sensitivity(settings: Settings, over: Sequence[str], tick: Ticker) -> Sensit
     if len(set(settings.featurizers)) != 2 or len(settings.tasks) != 1:
         raise UsageError("sensitivity compares two different entrants on one task")
     check_names(replace(settings, heads=()))
+    check_heads(settings)
     task = settings.tasks[0]
     about = known(settings.plugins).get("tasks", task)
     if not about.needs_head:

@@ -58,11 +58,7 @@ def check_names(settings: Settings) -> None:
     """Refuse unknown tasks, heads, protocols and, for the demo, entrants, before anything dear is begun."""
     from tasks.protocol import names
 
-    registry = known(settings.plugins)
-    for task in settings.tasks:
-        registry.get("tasks", task)
-    for head in settings.heads:
-        registry.get("heads", head)
+    check_heads(settings)
     if settings.aggregate not in AGGREGATIONS:
         raise UsageError(unknown("aggregation", settings.aggregate, list(AGGREGATIONS)))
     inputs.check(settings)
@@ -72,6 +68,20 @@ def check_names(settings: Settings) -> None:
     if dataset_path(settings.dataset) is None:
         for word in settings.featurizers:
             entrant(word, settings, named=True)
+
+
+def check_heads(settings: Settings) -> None:
+    """Refuse unknown tasks and heads, and a head of calls for a task that predicts values."""
+    registry = known(settings.plugins)
+    tasks = {name: registry.get("tasks", name) for name in settings.tasks}
+    heads = {name: registry.get("heads", name) for name in settings.heads}
+    for name, head in heads.items():
+        for task, about in tasks.items():
+            if head.calls_only and about.needs_head and not about.predicts_calls:
+                raise UsageError(
+                    f"head {name} takes readouts of 0 and 1, and task {task} predicts values: name another "
+                    f"head, such as --head {about.default_head}, or run the tasks apart"
+                )
 
 
 def broken_plugins(settings: Settings) -> list[Failure]:

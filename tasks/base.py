@@ -130,6 +130,9 @@ class Head(ABC):
     first_repeat_only: ClassVar[bool] = False
     """Whether a run takes the outer folds of the first repeat only, because the head is dear."""
 
+    calls_only: ClassVar[bool] = False
+    """Whether the head takes readouts of 0 and 1 only."""
+
     cost: ClassVar[str] = ""
     """What a dear head costs, in one sentence that is shown before it runs."""
 
@@ -237,6 +240,9 @@ class Task(ABC):
     default_head: ClassVar[str]
     needs_head: ClassVar[bool] = True
     """False for a task that scores features as they are: see :mod:`tasks.embedding`."""
+
+    predicts_calls: ClassVar[bool] = False
+    """Whether all that is fitted is 0 or 1, so that a head of calls may take it."""
 
     estimand: ClassVar[str] = "r2"
     """Column of the scores whose mean over readouts ranks a board."""

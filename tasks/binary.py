@@ -51,6 +51,7 @@ class Binary(Task):
 
     floor = "mean"
     default_head = "logistic"
+    predicts_calls = True
     estimand = "roc_auc"
     metric = "ROC AUC"
     config: BinaryConfig

@@ -63,22 +63,28 @@ class Classification(Binary):
     def problems(self, data: TaskData) -> tuple[TaskData, ...]:
         """Return the two questions, ``LAYER:up`` and ``LAYER:down``.
 
+        One that no readout could answer, because none has both classes, is left out, and ``notes`` of the
+        other say so.
+
         Raises
         ------
         TaskError
             As :meth:`prepare`, and when no readout has both classes in either direction.
         """
         prepared = self.prepare(data)
-        asked = tuple(
-            replace(prepared, Y=calls(prepared.Y, sign), layer=f"{data.layer}:{direction}")
-            for direction, sign in DIRECTIONS.items()
-        )
-        if not any(both_classes(own.Y[~data.control]).any() for own in asked):
+        asked, left = [], []
+        for direction, sign in DIRECTIONS.items():
+            own = replace(prepared, Y=calls(prepared.Y, sign), layer=f"{data.layer}:{direction}")
+            if both_classes(own.Y[~data.control]).any():
+                asked.append(own)
+            else:
+                left.append(f"No board {own.layer}: no readout has both a {direction} and a not call.")
+        if not asked:
             raise TaskError(
                 f"layer {data.layer!r}: no readout has both a regulated and a not regulated perturbation, so "
                 "there is nothing to classify"
             )
-        return asked
+        return tuple(replace(own, notes=(*own.notes, *left)) for own in asked)
 
 
 def calls(Y: Matrix, sign: float) -> NDArray[np.float32]:

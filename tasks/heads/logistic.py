@@ -80,6 +80,7 @@ class Logistic(Head):
 
     name = "logistic"
     version = "1"
+    calls_only = True
     saved = ("_origin", "coef_", "intercept_")
 
     def __init__(self, config: LogisticConfig | None = None) -> None:

@@ -56,6 +56,26 @@ def test_flags_win_over_the_file_key_by_key(tmp_path) -> None:
     assert settings.overrides == {"mae": {"steps": "9", "batch": 6}}
 
 
+def test_a_head_of_calls_is_refused_for_values_before_anything_is_opened(tmp_path) -> None:
+    from bench.start import start
+
+    settings = Settings(
+        featurizers=("intensity",), tasks=("classification", "regression"), heads=("logistic",),
+        dataset=str(tmp_path / "nowhere"), store=str(tmp_path / "store"),
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="head logistic takes readouts of 0 and 1, and task regression"):
+        start(settings, lambda *_: None)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("head", ["ridge", "mlp", "logistic"])
+@pytest.mark.parametrize("task", ["classification", "target", "retrieval"])
+def test_every_head_is_taken_for_calls(task: str, head: str) -> None:
+    from bench.start import check_heads
+
+    check_heads(Settings(tasks=(task,), heads=(head,)))
+
+
 @pytest.mark.parametrize("name", ["processes", "seed"])
 def test_a_negative_number_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=name):

@@ -145,6 +145,15 @@ def test_values_that_are_no_calls_and_layers_without_two_classes_are_refused(scr
         Classification().problems(replace(own.data, Y=np.zeros_like(own.data.Y)))
 
 
+def test_a_direction_without_a_call_is_not_asked_and_said(screen):
+    own = call_screen(screen)
+    (up,) = Classification().problems(replace(own.data, Y=np.where(own.data.Y == -1, np.nan, own.data.Y)))
+    assert up.layer == "readouts:up"
+    assert up.notes == ("No board readouts:down: no readout has both a down and a not call.",)
+    both = Classification().problems(own.data)
+    assert [data.notes for data in both] == [(), ()]
+
+
 def test_poisoned_test_rows_change_no_prediction_of_training(screen):
     own = call_screen(screen)
     data = Classification().problems(own.data)[0]
