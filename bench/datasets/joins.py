@@ -9,7 +9,7 @@ and ``top`` takes the wells of the highest dose.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +92,23 @@ class JoinReport:
         return said
 
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what readers of a board must know was left out: a sentence each, names cut after five."""
+        named = (
+            ("treated well", "name", "no perturbation", self.wells_unnamed),
+            ("treated well", "have", "no readouts", self.wells_without_readouts),
+            ("row of readouts", "meet", "no well", self.rows_without_wells),
+        )
+        said = [
+            f"Left out: {count(len(names), noun, verb)} {what} ({shorten(names, 5)})."
+            for noun, verb, what, names in named
+            if names
+        ]
+        if self.wells_left_out:
+            said.append(f"Left out by dose_rule = top: {count(self.wells_left_out, 'well')}.")
+        return tuple(said)
+
+
 def join(dataset: Dataset, layer: Layer, wells: pd.DataFrame) -> TaskData:
     """Return the readouts of ``layer`` on units made of ``wells``.
 
@@ -170,7 +187,6 @@ def join_frame(
         scale=layer.scale,
         fit_by=layer.fit_by,
         score_by=layer.score_by,
-        notes=(*done.sentences, *_nameless(unnamed)),
         panel=done.panel,
     )
     matched = np.isin(np.arange(len(table)), cols)
@@ -189,7 +205,7 @@ def join_frame(
         wells_left_out=int(matched.sum() - np.unique(units.col).size),
         rows_without_wells=tuple(sorted((label(layer, frame, int(r)) for r in alone), key=natural)),
     )
-    return data, report
+    return replace(data, notes=(*done.sentences, *report.notes())), report
 
 
 def well_data(dataset: Dataset, wells: pd.DataFrame) -> TaskData:
@@ -202,6 +218,7 @@ def well_data(dataset: Dataset, wells: pd.DataFrame) -> TaskData:
     negative = (table[PERT_TYPE] == NEGATIVE).to_numpy()
     unit = np.flatnonzero(known & ((names != "") | negative))
     lost = _pick(table, known & (names == "") & ~negative)
+    report = JoinReport("wells", units=unit.size, perturbations=0, rows=0, wells=len(table), wells_unnamed=lost)
     return TaskData(
         wells=table,
         units=table.iloc[unit].reset_index(drop=True),
@@ -214,16 +231,8 @@ def well_data(dataset: Dataset, wells: pd.DataFrame) -> TaskData:
         control=negative[unit],
         well_control=negative,
         layer="wells",
-        notes=_nameless(lost),
+        notes=report.notes(),
     )
-
-
-def _nameless(wells: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the sentence about treated wells without a perturbation, if there are any."""
-    if not wells:
-        return ()
-    named = count(len(wells), "treated well", "name")
-    return (f"{named} no perturbation and take no part: {shorten(wells)}.",)
 
 
 def known_wells(dataset: Dataset, wells: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:

@@ -211,6 +211,22 @@ def test_what_does_not_meet_is_counted_and_named(tmp_path):
     text = " ".join(report.sentences())
     assert "ghost" in text
     assert "P9/H12" in text
+    assert task.notes == (
+        "Left out: 1 treated well names no perturbation (P1/A03).",
+        "Left out: 1 treated well has no readouts (P1/A02).",
+        "Left out: 1 row of readouts meets no well (ghost).",
+    )
+
+
+def test_many_wells_without_readouts_are_one_sentence_of_a_board(tmp_path):
+    names = [f"c{i:02d}" for i in range(20)]
+    wells = plate(names, Metadata_pert_type=["trt"] * 20)
+    data, layer = screen(
+        tmp_path, wells, {"Metadata_Compound": names[:8], "g": np.arange(8.0)}, key=("Metadata_Compound",)
+    )
+    (said,) = join(data, layer, data.wells).notes
+    assert said.startswith("Left out: 12 treated wells have no readouts (P1/A09, P1/A10, ")
+    assert said.endswith(" and 7 more).")
 
 
 def test_controls_are_units_of_their_own_where_the_layer_measured_them(tmp_path):
@@ -233,7 +249,10 @@ def test_a_well_without_a_perturbation_takes_no_part_even_if_measured(tmp_path):
     task, report = join_with_report(data, layer, data.wells)
     assert task.groups.tolist() == ["x"]
     assert report.wells_unnamed == ("P1/A01",)
-    assert task.notes == ("1 treated well names no perturbation and take no part: P1/A01.",)
+    assert task.notes == (
+        "Left out: 1 treated well names no perturbation (P1/A01).",
+        "Left out: 1 row of readouts meets no well (P1/A01).",
+    )
     assert report.rows_without_wells == ("P1/A01",)
 
 
