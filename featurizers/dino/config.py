@@ -56,6 +56,9 @@ class DinoConfig:
         Arithmetic of the forward pass in training; embedding is always float32.
     pooling
         What is read of the teacher's last block: the class token or the mean over patch tokens.
+    weights
+        Folder of weights that ``save`` wrote after a training with these settings (a store keeps such folders
+        under ``weights``); nothing is then trained. Empty: it is trained on this data set.
     """
 
     crop: int = 32
@@ -107,6 +110,7 @@ class DinoConfig:
     precision: Precision = "float32"
 
     pooling: Pooling = "cls"
+    weights: str = ""
 
     entrant: ClassVar[str] = NAME  # for messages; an entrant that builds on this one has its own
 

@@ -54,6 +54,9 @@ class MaeConfig:
         poster's third, single-cell term, which it names without a formula; 0 leaves it out.
     steps, batch, micro_batch
         Optimiser steps, crops per step, crops per forward pass (0: the whole batch at once).
+    batch_fields
+        0: the crops of a batch are drawn whatever their field. F > 0: a batch is F fields of batch / F crops
+        each, as in the poster (8 cells per field); a field with fewer crops gives them more than once.
     crops_per_field
         Crops of a field that training may use, drawn once per field; 0 for all. Embedding uses all.
     lr, weight_decay, beta1, beta2
@@ -68,6 +71,9 @@ class MaeConfig:
     block, pooling
         What is read: the tokens after this block (-1 the last), passed through the encoder's final
         LayerNorm, as mean over patch tokens (``"avg"``) or the class token (``"cls"``).
+    weights
+        Folder of weights that ``save`` wrote after a training with these settings (a store keeps such folders
+        under ``weights``); nothing is then trained. Empty: it is trained on this data set.
     """
 
     crop: int = 32
@@ -101,6 +107,7 @@ class MaeConfig:
     steps: int = 400
     batch: int = 128
     micro_batch: int = 0
+    batch_fields: int = 0
     crops_per_field: int = 0
     lr: float = 1e-4
     weight_decay: float = 0.05
@@ -114,14 +121,16 @@ class MaeConfig:
 
     block: int = -1
     pooling: Pooling = "avg"
+    weights: str = ""
 
     def __post_init__(self) -> None:
         sizes = ("crop", "patch", "dim", "depth", "heads", "decoder_dim", "decoder_depth", "decoder_heads")
+        batches = ("micro_batch", "batch_fields", "crops_per_field")
         check(
             "mae",
             self,
             positive=(*sizes, "steps", "batch", "lr", "scale", "mlp_ratio"),
-            not_negative=("micro_batch", "crops_per_field", "clip", "layer_scale", "weight_decay"),
+            not_negative=(*batches, "clip", "layer_scale", "weight_decay"),
         )
         for whole, part in (("crop", "patch"), ("dim", "heads"), ("decoder_dim", "decoder_heads")):
             if getattr(self, whole) % getattr(self, part):
@@ -144,6 +153,9 @@ class MaeConfig:
             raise FeaturizerError(msg)
         if not (0 <= self.fourier_weight <= 1 and 0 <= self.foreground_weight <= 1 > self.warmup_share >= 0):
             msg = "mae: fourier_weight and foreground_weight must lie in [0, 1] and warmup_share in [0, 1)"
+            raise FeaturizerError(msg)
+        if self.batch_fields and self.batch % self.batch_fields:
+            msg = f"mae: batch={self.batch} is no multiple of batch_fields={self.batch_fields}; change one"
             raise FeaturizerError(msg)
         if not -self.depth <= self.block < self.depth:
             msg = f"mae: block={self.block}, but the encoder has blocks 0 to {self.depth - 1} (-1: the last)"
@@ -201,6 +213,7 @@ PRESETS: Mapping[str, MaeConfig] = MappingProxyType(
             steps=100_000,
             batch=2_048,
             micro_batch=128,
+            batch_fields=256,
             crops_per_field=8,
             lr=1e-4,
             precision="bfloat16",

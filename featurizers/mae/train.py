@@ -16,7 +16,7 @@ from featurizers.training.cropfile import CropFile, collect, discard
 from featurizers.training.featurizer import Trained
 from featurizers.training.loop import CHECKPOINT_SECONDS, Loop, Recipe, autocast
 from featurizers.training.pixels import Statistics, cut_cells, dihedral, prepare
-from featurizers.training.schedules import batch_indices, one_cycle, stream
+from featurizers.training.schedules import batch_indices, field_batch, one_cycle, stream
 
 
 def train(
@@ -124,7 +124,12 @@ class Batches:
         With channel-agnostic tokens L counts every channel's.
         """
         config, own = self.config, parallel.share(self.config.batch)
-        index = batch_indices(self.seed, step, config.batch, len(self.crops.pixels))[own].numpy()
+        if config.batch_fields:
+            fields, owner = config.batch_fields, self.crops.field
+            everyone = field_batch(self.seed, step, fields, config.batch // fields, owner)
+        else:
+            everyone = batch_indices(self.seed, step, config.batch, len(self.crops.pixels))
+        index = everyone[own].numpy()
         pixels = torch.from_numpy(self.crops.pixels[index]).to(self.device)
         inside = torch.from_numpy(self.crops.inside[index]).to(self.device)
         # the mask is turned with the image, as one more channel

@@ -16,6 +16,7 @@ Fallback = Literal["farthest", "skip"]
 Augment = Literal["none", "dihedral"]
 TestTimeAugmentation = Literal["none", "four"]
 TileScaling = Literal["tile", "field"]
+FirstConvolution = Literal["random", "adapted"]
 
 NAME = "resnet18-triplet"
 
@@ -39,9 +40,18 @@ class TripletConfig:
         the ReLU between the dense layers.
     hidden, dim
         Widths of the two dense layers.
+    start_weights, first_convolution
+        File with the weights of a ResNet18 (torchvision's or timm's names, e.g. those of ImageNet, which the
+        released code starts from) that the backbone starts at; empty: at random. Where the images have
+        another number of channels than the file's first convolution, ``"random"`` (released code) leaves that
+        convolution at random and ``"adapted"`` repeats its planes and scales them, as timm does.
     class_columns
         Columns of the training table that together make a class; the paper's are perturbation and
         stimulation.
+    micro_batch
+        Wells per forward pass; 0 for the whole batch at once, as the paper has it. The loss and its gradient
+        stay those of the whole batch (gradient caching, Gao et al. 2021), but batch normalisation then takes
+        its statistics over each pass: with less memory it is another training, and so in the key.
     classes, wells, tiles
         A batch: so many classes drawn without replacement, so many wells of each, so many tiles of each well.
         A class with fewer wells gives all it has (our reading); a well with fewer tiles than the bag gives
@@ -67,6 +77,9 @@ class TripletConfig:
         field's part is 32.
     tta
         ``"four"`` averages over the tile, its two mirror images and its transpose (released code).
+    weights
+        Folder of weights that ``save`` wrote after a training with these settings (a store keeps such folders
+        under ``weights``); nothing is then trained. Empty: it is trained on this data set.
     """
 
     crop: int = 128
@@ -79,11 +92,14 @@ class TripletConfig:
     pooling_point: PoolingPoint = "tile-embeddings"
     hidden: int = 1024
     dim: int = 128
+    start_weights: str = ""
+    first_convolution: FirstConvolution = "random"
 
     class_columns: tuple[str, ...] = ("perturbation",)
     classes: int = 12
     wells: int = 20
     tiles: int = 12
+    micro_batch: int = 0
     margin: float = 0.2
     fallback: Fallback = "farthest"
     augment: Augment = "none"
@@ -97,13 +113,14 @@ class TripletConfig:
     inference_tiles: int = 32
     inference_seeds: int = 3
     tta: TestTimeAugmentation = "none"
+    weights: str = ""
 
     def __post_init__(self) -> None:
         check(
             NAME,
             self,
             positive=("crop", "scale", "hidden", "dim", "tiles", "steps", "lr", "inference_seeds"),
-            not_negative=("margin", "weight_decay", "clip", "inference_tiles"),
+            not_negative=("margin", "weight_decay", "clip", "inference_tiles", "micro_batch"),
         )
         for name in ("classes", "wells"):
             if getattr(self, name) < 2:

@@ -39,6 +39,7 @@ class ResNet18Triplet(TrainedFeaturizer["BagNetwork"]):
     Config = TripletConfig
     presets: ClassVar[Mapping[str, Any]] = PRESETS
     free = ("inference_tiles", "inference_seeds", "tta")
+    files = ("start_weights",)
 
     config: TripletConfig
 
@@ -55,7 +56,7 @@ class ResNet18Triplet(TrainedFeaturizer["BagNetwork"]):
         """Train on the wells of ``table``: one row per well with its plate, name and class columns."""
         from featurizers.resnet18_triplet.train import train
 
-        return Trained(train(fields, table, self.config, context))
+        return Trained(train(fields, table, self.config, context, start=self.paths.get("start_weights")))
 
     def architecture(self, channels: int) -> BagNetwork:
         """Return backbone and dense layers."""

@@ -14,9 +14,12 @@ prepare_timm()
 import timm  # noqa: E402
 
 if TYPE_CHECKING:
-    from featurizers.resnet18_triplet.config import PoolingPoint, TripletConfig
+    from pathlib import Path
+
+    from featurizers.resnet18_triplet.config import FirstConvolution, PoolingPoint, TripletConfig
 
 _FEATURES = 512
+_FIRST = "conv1.weight"
 
 
 def channels_last(network: BagNetwork) -> BagNetwork:
@@ -43,6 +46,26 @@ class BagNetwork(nn.Module):
                 nn.Linear(_FEATURES, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.dim)
             )
         self.pooling_point: PoolingPoint = config.pooling_point
+
+    def start_at(self, path: Path, first: FirstConvolution) -> None:
+        """Take the backbone's weights from a file of a ResNet18, see :class:`TripletConfig`.
+
+        Raises
+        ------
+        FeaturizerError
+            When the file is damaged or holds another network, at the first tensor that differs.
+        """
+        from featurizers.foundation import strategies, weights
+
+        tensors = weights.read(path, ignored=("fc.",))
+        own = self.backbone.state_dict()
+        given, mine = tensors.get(_FIRST), own[_FIRST]
+        if given is not None and given.ndim == 4 and given.shape[1] != mine.shape[1]:
+            tensors[_FIRST] = strategies.adapted(given, mine.shape[1]) if first == "adapted" else mine
+        for name in own.keys() - tensors.keys():
+            if name.endswith("num_batches_tracked"):  # files older than that counter do not have it
+                tensors[name] = own[name]
+        weights.load(self.backbone, tensors, path)
 
     def tiles(self, images: Tensor) -> Tensor:
         """Return what is averaged over a bag, per tile: (N, C, S, S) to (N, 128), or (N, 512) features."""

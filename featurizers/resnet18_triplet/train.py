@@ -21,7 +21,8 @@ from featurizers.training.pixels import dihedral
 from featurizers.training.schedules import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -34,6 +35,7 @@ def train(
     config: TripletConfig,
     context: FitContext,
     *,
+    start: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> BagNetwork:
     """Train on the wells of ``table``, or go on from the checkpoint in the work folder.
@@ -44,6 +46,8 @@ def train(
         Training fields; those of wells that the table does not name are not used.
     table
         One row per well: ``Metadata_Plate``, ``Metadata_Well`` and the columns that make a class.
+    start
+        File of weights that the backbone starts at; None: at random.
 
     Returns
     -------
@@ -63,7 +67,10 @@ def train(
         "seed": context.seed,
         "channels": [c.name for c in fields.channels],
     }
-    network = channels_last(BagNetwork(config, len(fields.channels), context.seed).to(device))
+    network = BagNetwork(config, len(fields.channels), context.seed)
+    if start is not None:
+        network.start_at(start, config.first_convolution)
+    network = channels_last(network.to(device))
     loop = Loop(network, _recipe(config), context, made_as)
     if not loop.done:
         cutting = ("scale", "mask", "background", "border", "scaling")
@@ -189,19 +196,44 @@ def _gradient(network: BagNetwork, config: TripletConfig, bags: Bags, step: int)
     """Leave this process's share of the gradient; the loss sees the embeddings of every process."""
     members, labels = bags.of_step(step)
     images = bags.images(members, step)
-    with autocast(images.device, config.precision):
-        own = network(images)
-    embeddings = parallel.gather(own.float(), len(members))
+    passes = torch.split(images, config.micro_batch or len(images))
+    if len(passes) == 1:
+        with autocast(images.device, config.precision):
+            own = network(images).float()
+    else:
+        own = _embedded(network, config, passes).requires_grad_()
+    embeddings = parallel.gather(own, len(members))
     distances = squared_distances(embeddings)
     classes = torch.from_numpy(labels).to(images.device)
     triplets = mine(distances.detach(), classes, margin=config.margin, fallback=config.fallback)
     loss = triplet_loss(distances, triplets, config.margin)
     loss.backward()  # type: ignore[no-untyped-call]
+    if len(passes) > 1 and own.grad is not None:
+        for part, gradient in zip(passes, torch.split(own.grad, config.micro_batch), strict=True):
+            with autocast(images.device, config.precision):
+                again = network(part).float()
+            again.backward(gradient)
     active = distances.detach()
     active = active[triplets.anchor, triplets.negative] - active[triplets.anchor, triplets.positive]
     share = 1 / parallel.size()  # every process holds the whole loss
     violating = (active < config.margin).float().mean() if len(active) else torch.zeros_like(loss)
     return {"loss": loss * share, "active_triplets": violating * share}
+
+
+def _embedded(network: BagNetwork, config: TripletConfig, passes: Sequence[Tensor]) -> Tensor:
+    """Return the embeddings of all bags, pass by pass, without a graph and without a trace in the network.
+
+    Batch normalisation uses each pass's statistics, as the pass with a graph will; its running ones wait.
+    """
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    before = [m.momentum for m in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    with torch.no_grad(), autocast(passes[0].device, config.precision):
+        found = torch.cat([network(part).float() for part in passes])
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    return found
 
 
 def _recipe(config: TripletConfig) -> Recipe:
@@ -216,5 +248,5 @@ def _recipe(config: TripletConfig) -> Recipe:
         decay=lambda _: config.weight_decay,
         clip=config.clip,
         remedy="lower lr or set clip",
-        memory_remedy="lower wells, tiles or classes",
+        memory_remedy="lower micro_batch (wells per pass), or wells, tiles or classes",
     )

@@ -7,10 +7,12 @@ loads no torch.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 
 Network = TypeVar("Network", bound="nn.Module")
 
-SCHEMA = 2
+SCHEMA = 3
 WEIGHTS = "weights.safetensors"
+_MANIFEST = "manifest.json"  # a store's, beside the weights that it keeps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,26 +46,87 @@ class Trained(Generic[Network]):
     statistics: Statistics | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What weights were trained on, as far as the training was told.
+
+    Parameters
+    ----------
+    channels
+        Names, in the order of the images.
+    plates
+        Names of the plates whose images were seen.
+    perturbations
+        Those whose labels, structures or readouts were learnt from; empty without any.
+    """
+
+    channels: tuple[str, ...]
+    plates: tuple[str, ...] = ()
+    perturbations: tuple[str, ...] = ()
+
+
 class TrainedFeaturizer(Featurizer, Generic[Network]):
-    """A featurizer whose network is trained here.
+    """A featurizer whose network is trained here, or was in an earlier training.
 
     A subclass sets ``card``, ``Config`` and ``presets``, and implements :meth:`columns`, :meth:`train`,
-    :meth:`architecture` and :meth:`rows`.
+    :meth:`architecture` and :meth:`rows`. Where ``Config`` has the setting ``weights``, it names a folder
+    that :meth:`save` wrote; nothing is then trained, and the instance's card says ``pretrained``.
 
     Attributes
     ----------
     free
         Settings that may differ between training and use: they say how to read the network or how to compute
         it, and change no weight.
+    files
+        Settings that name a file whose content matters. In the featurizer's own config each is replaced by
+        ``sha256:`` and a digest, so that keys know the content and not the place; ``paths`` has the places.
     """
 
     trainable = True
     free: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self._trained: Trained[Network] | None = None
-        self._channels: tuple[str, ...] = ()
+        self._origin: Origin | None = None
+        self.paths = {name: Path(given) for name in self.files if (given := getattr(self.config, name))}
+        self._given: Path | None = None
+        weights = getattr(self.config, "weights", "")
+        if weights:
+            self._given = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+            self.trainable = False
+            self.card = replace(self.card, fit_scope="pretrained", trained_on="what its weights were")
+        self._name_files_by_content()
+
+    def _name_files_by_content(self) -> None:
+        if not self.paths and self._given is None:
+            return
+        from featurizers.foundation.weights import digest
+
+        contents = {name: f"sha256:{digest(path)}" for name, path in self.paths.items()}
+        if self._given is not None:
+            written = {self._given / WEIGHTS, self._given / f"{self.card.name}.json"}
+            written |= {path for path in self._given.glob("*.json") if path.name != _MANIFEST}
+            each = "".join(digest(path) for path in sorted(written))
+            contents["weights"] = f"sha256:{hashlib.sha256(each.encode()).hexdigest()}"
+        self.config = replace(self.config, **contents)
+
+    @property
+    def _channels(self) -> tuple[str, ...]:
+        """Names of the channels it was trained on; none before."""
+        return () if self._origin is None else self._origin.channels
+
+    @property
+    def given(self) -> Origin | None:
+        """What the weights that the settings name were trained on; None for a featurizer that trains here.
+
+        Raises
+        ------
+        FeaturizerError
+            When the weights are not this entrant's with these settings, or are damaged.
+        """
+        return None if self._given is None else self._fitted()[1]
 
     @abstractmethod
     def train(self, fields: FieldSource, table: Any, context: FitContext) -> Trained[Network]:
@@ -81,16 +145,22 @@ class TrainedFeaturizer(Featurizer, Generic[Network]):
 
     def preset_name(self) -> str:
         """Return the name of the preset that the settings equal, or ``"custom"``."""
-        names = (n for n, preset in self.presets.items() if n != "default" and preset == self.config)
-        return next(names, "custom")
+        own = self.config if self._given is None else replace(self.config, weights="")
+        return next((n for n, preset in self.presets.items() if n != "default" and preset == own), "custom")
 
     def extent(self) -> str:
         """Return how much it is trained, for its name on the board."""
         return f"{self.config.steps:,} steps of {self.config.batch:,}"
 
     def label(self) -> str:
-        """Return the name with the preset and the extent of the training."""
-        return f"{self.card.name}[{self.preset_name()}, {self.extent()}]"
+        """Return the name with the preset and the extent of the training, and the digest of given weights.
+
+        The harness asks for it before any work, so weights that are missing or wrong are refused here.
+        """
+        parts = [self.preset_name(), self.extent()]
+        if self.given is not None:
+            parts.append(f"weights {self.config.weights.removeprefix('sha256:')[:8]}")
+        return f"{self.card.name}[{', '.join(parts)}]"
 
     def fit(self, fields: FieldSource, table: Any, context: FitContext) -> None:
         """Train.
@@ -98,27 +168,32 @@ class TrainedFeaturizer(Featurizer, Generic[Network]):
         A call that finds a checkpoint of the same training in ``context.workdir`` goes on from it and ends in
         the same weights, bit for bit on a CPU with the same number of threads.
         """
+        if self._given is not None:
+            msg = f"{self.card.name} was given weights and is not trained; leave the setting weights out"
+            raise FeaturizerError(msg)
         self._trained = self.train(fields, table, context)
-        self._channels = tuple(channel.name for channel in fields.channels)
+        labels = _values(table, "perturbation") if self.card.fit_scope == "inductive" else ()
+        channels = tuple(channel.name for channel in fields.channels)
+        self._origin = Origin(channels, _values(table, "Metadata_Plate"), labels)
         self.device = context.device
 
     def embed(self, fields: Sequence[Field]) -> Embedding:
         """Return one row per cell or field in the order given; what has no object has no row."""
-        trained = self._fitted()
+        trained, origin = self._fitted()
         for field in fields:
-            self._check_channels(field.channels)
+            self._check_channels(field.channels, origin)
         return self.rows(trained, fields)
 
     def save(self, folder: Path) -> None:
-        """Write ``weights.safetensors`` and ``NAME.json`` (settings, channels, pixel statistics)."""
+        """Write ``weights.safetensors`` and ``NAME.json`` (settings, origin, pixel statistics)."""
         from featurizers.training.files import write_json, write_tensors
 
-        trained = self._fitted()
+        trained, origin = self._fitted()
         write_tensors(folder / WEIGHTS, trained.network.state_dict())
         state = {
             "schema_version": SCHEMA,
             "config": self._settings(),
-            "channels": list(self._channels),
+            **asdict(origin),
             "statistics": None if trained.statistics is None else trained.statistics.as_json(),
         }
         write_json(folder / f"{self.card.name}.json", state)
@@ -136,8 +211,10 @@ class TrainedFeaturizer(Featurizer, Generic[Network]):
 
         path = folder / f"{self.card.name}.json"
         state = files.read_json(path)
-        keys = ("channels", "statistics")
-        files.check_settings(path, state, self.card.name, SCHEMA, self._settings(), free=self.free, keys=keys)
+        origin = tuple(f.name for f in dataclasses.fields(Origin))
+        keys, free = (*origin, "statistics"), (*self.free, "weights")
+        free += self.files if self._given is not None else ()
+        files.check_settings(path, state, self.card.name, SCHEMA, self._settings(), free=free, keys=keys)
         needed = getattr(self.config, "standardise", "") == "dataset"
         files.check_statistics(path, state, needed=needed)
         network = self.architecture(len(state["channels"]))
@@ -145,24 +222,33 @@ class TrainedFeaturizer(Featurizer, Generic[Network]):
         network.load_state_dict(tensors, strict=True)
         scaling = state["statistics"]
         self._trained = Trained(network.eval(), None if scaling is None else Statistics.from_json(scaling))
-        self._channels = tuple(state["channels"])
+        self._origin = Origin(**{name: tuple(state[name]) for name in origin})
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings as JSON gives them back, tuples as lists."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self.config)))
         return plain
 
-    def _check_channels(self, channels: Sequence[Channel]) -> None:
+    def _check_channels(self, channels: Sequence[Channel], origin: Origin) -> None:
         names = tuple(channel.name for channel in channels)
-        if names != self._channels:
+        if names != origin.channels:
             msg = (
-                f"{self.card.name} was trained on the channels {', '.join(self._channels)}, "
+                f"{self.card.name} was trained on the channels {', '.join(origin.channels)}, "
                 f"but a field has {', '.join(names)}; fit on this data set or reorder its channels"
             )
             raise FeaturizerError(msg)
 
-    def _fitted(self) -> Trained[Network]:
-        if self._trained is None:
+    def _fitted(self) -> tuple[Trained[Network], Origin]:
+        if self._given is not None and self._trained is None:
+            self.load(self._given)
+        if self._trained is None or self._origin is None:
             msg = f"{self.card.name} has no weights yet; call fit or load first"
             raise FeaturizerError(msg)
-        return self._trained
+        return self._trained, self._origin
+
+
+def _values(table: Any, column: str) -> tuple[str, ...]:
+    """Return the distinct texts in a column of a data frame, in order; none without table or column."""
+    if table is None or column not in table.columns:
+        return ()
+    return tuple(sorted({str(value) for value in table[column].dropna()}))

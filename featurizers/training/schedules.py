@@ -10,11 +10,16 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from featurizers.training.settings import Warmup
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def stream(seed: int, purpose: str, index: int) -> torch.Generator:
@@ -87,3 +92,24 @@ def batch_indices(seed: int, step: int, batch: int, count: int) -> Tensor:
     for e in torch.unique(epoch).tolist():
         index[epoch == e] = _order(seed, e, count)[place[epoch == e]]
     return index
+
+
+def field_batch(seed: int, step: int, fields: int, crops: int, owner: NDArray[np.int64]) -> Tensor:
+    """Return the (fields · crops,) crops of a step that takes so many crops of each of so many fields.
+
+    Fields with crops pass once per epoch in a new order. A field's crops are drawn without replacement; one
+    that has fewer gives all it has, then again.
+
+    Parameters
+    ----------
+    owner
+        (n,) field of each crop, ascending.
+    """
+    present, first, count = np.unique(owner, return_index=True, return_counts=True)
+    chosen = batch_indices(seed, step, fields, len(present)).numpy()
+    generator = np.random.default_rng(_seed(seed, "crops of fields", step))
+    drawn = []
+    for k in chosen:
+        rounds = [generator.permutation(count[k]) for _ in range(-(-crops // count[k]))]
+        drawn.append(first[k] + np.concatenate(rounds)[:crops])
+    return torch.from_numpy(np.concatenate(drawn))

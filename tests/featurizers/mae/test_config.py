@@ -49,6 +49,7 @@ def test_the_label_names_the_preset_and_its_share_of_the_training():
         ({"pooling": "max"}, "choose one of avg, cls"),
         ({"block": 99}, "has blocks 0 to"),
         ({"steps": 0}, "must be positive"),
+        ({"batch_fields": 3}, "no multiple of batch_fields=3"),
         ({"clip": -1.0}, "0 or more"),
         ({"fourier_weight": 1.5}, "fourier_weight"),
     ],

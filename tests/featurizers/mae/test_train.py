@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from featurizers.base import FeaturizerError, FitContext
-from featurizers.mae.train import train
+from featurizers.base import FeaturizerError, FitContext, silent
+from featurizers.mae.loss import to_patches
+from featurizers.mae.train import Batches, collect_cells, train
 from featurizers.training.files import checkpoints
+from featurizers.training.pixels import prepare
+from featurizers.training.schedules import field_batch
 from tests.featurizers.training.fields import Source, make_field
 
 
@@ -134,6 +138,18 @@ def test_progress_tells_loss_and_speed_of_every_stage(source, config, tmp_path):
     assert (crops[-1].done, crops[-1].total, crops[-1].figures["crops"]) == (6, 6, 24)
     assert [p.done for p in steps] == list(range(1, 9))
     assert all(p.figures["loss"] > 0 and p.figures["crops/s"] > 0 for p in steps)
+
+
+def test_a_batch_of_fields_sees_the_crops_of_its_fields_only(source, config, tmp_path):
+    own = replace(config, batch_fields=2, augment="none")
+    crops = collect_cells(source, own, FitContext(tmp_path), SimpleNamespace(report=silent))
+    batches = Batches(own, 0, crops, crops.statistics(), torch.device("cpu"))
+    patches, _, _ = batches.of_step(0)
+    index = field_batch(0, 0, 2, 3, crops.field)
+    assert len(set(crops.field[index].tolist())) == 2
+    first = torch.from_numpy(crops.pixels[index]), torch.from_numpy(crops.inside[index])
+    expected = to_patches(prepare(*first, own, batches.statistics), own.patch)
+    assert torch.equal(patches, expected)
 
 
 def test_reduced_precision_trains_to_almost_the_same_loss(source, config, tmp_path):

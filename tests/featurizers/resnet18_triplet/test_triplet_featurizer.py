@@ -13,9 +13,10 @@ from featurizers.base import FeaturizerError, FitContext
 from featurizers.conformance import check_featurizer, failures
 from featurizers.resnet18_triplet import ResNet18Triplet, TripletConfig
 from featurizers.resnet18_triplet.config import PRESETS
+from featurizers.resnet18_triplet.loss import mine, squared_distances, triplet_loss
 from featurizers.resnet18_triplet.model import BagNetwork
 from featurizers.resnet18_triplet.tiles import cut_tiles, draw, four_ways, inference_draws, scale_tiles
-from featurizers.resnet18_triplet.train import Bags, classes_of
+from featurizers.resnet18_triplet.train import Bags, _gradient, classes_of
 from featurizers.training.cropfile import CropFile
 from tests.featurizers.training.fields import Source, make_field
 
@@ -97,15 +98,17 @@ def test_the_network_has_the_papers_layers():
 
 
 def test_pooling_points_are_means_before_and_after_the_dense_layers():
-    images = torch.randn(2, 3, 2, 32, 32)
+    images = torch.randn(2, 3, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     rows = {}
     for point in ("tile-embeddings", "backbone-features"):
         network = BagNetwork(replace(SMALL, pooling_point=point), 2, 0).eval()
-        rows[point] = network(images)
-        features = torch.stack([network.backbone(bag) for bag in images])  # (2, 3, 512)
-        expected = (
-            network.head(features).mean(1) if point == "tile-embeddings" else network.head(features.mean(1))
-        )
+        with torch.no_grad():
+            features = torch.stack([network.backbone(bag) for bag in images])  # (2, 3, 512)
+            # a hidden unit is on for some tiles and off for others, or both orders are the same
+            network.head[0].bias -= network.head[0](features).mean(dim=(0, 1))
+            rows[point] = network(images)
+            tiles = point == "tile-embeddings"
+            expected = network.head(features).mean(1) if tiles else network.head(features.mean(1))
         torch.testing.assert_close(rows[point], expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(*rows.values())
 
@@ -201,7 +204,7 @@ def test_a_row_is_the_mean_of_its_draws_of_tiles(fitted):
     assert every.object is None
     assert every.field.tolist() == [0, 1, 2, 3]
     sampled = ResNet18Triplet(replace(SMALL, inference_tiles=3, inference_seeds=2))
-    sampled._trained, sampled._channels = featurizer._trained, featurizer._channels
+    sampled._trained, sampled._origin = featurizer._trained, featurizer._origin
     network = featurizer._trained.network
     field = fields.fields[0]
     tiles = cut_tiles(field, SMALL)
@@ -218,7 +221,7 @@ def test_a_row_is_the_mean_of_its_draws_of_tiles(fitted):
 def test_augmentation_at_test_time_makes_rows_blind_to_mirrors(fitted):
     featurizer, fields = fitted
     four = ResNet18Triplet(replace(SMALL, tta="four"))
-    four._trained, four._channels = featurizer._trained, featurizer._channels
+    four._trained, four._origin = featurizer._trained, featurizer._origin
     images = torch.rand(1, 2, 6, 6)
     views = four_ways(images)
     assert torch.equal(views[1], images.flip(2))
@@ -257,3 +260,58 @@ def test_saved_weights_give_the_same_rows_and_other_settings_are_refused(fitted,
 def test_a_wrong_setting_is_refused(change, reason):
     with pytest.raises(FeaturizerError, match=reason):
         replace(SMALL, **change)
+
+
+def test_passes_of_fewer_wells_give_the_gradient_of_the_whole_batch():
+    """Against one graph over all passes: only batch normalisation knows of the passes."""
+    fields, table = screen(periods=(4.0, 8.0, 12.0), wells=2)
+    config = replace(SMALL, classes=3, wells=2, tiles=2, micro_batch=2)
+    crops = [cut_tiles(field, config) for field in fields.fields]
+    owner = np.repeat(np.arange(len(crops)), [len(c.ids) for c in crops])
+    wells = tuple(zip(table["Metadata_Plate"], table["Metadata_Well"], strict=True))
+    pixels, inside = (np.concatenate([getattr(c, name) for c in crops]) for name in ("pixels", "inside"))
+    file = CropFile(pixels, inside, owner, wells)
+    bags = Bags.of(file, classes_of(table, config), config, 0, torch.device("cpu"))
+    cached, plain = (BagNetwork(config, 2, 0).train() for _ in range(2))
+    figures = _gradient(cached, config, bags, 0)
+    members, labels = bags.of_step(0)
+    images = bags.images(members, 0)
+    distances = squared_distances(torch.cat([plain(part) for part in torch.split(images, 2)]))
+    triplets = mine(
+        distances.detach(), torch.from_numpy(labels), margin=config.margin, fallback=config.fallback
+    )
+    loss = triplet_loss(distances, triplets, config.margin)
+    loss.backward()
+    loss = loss.detach()
+    assert float(figures["loss"]) == pytest.approx(float(loss), rel=1e-5)
+    for (name, own), other in zip(cached.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-6, msg=name)
+    for own, other in zip(cached.buffers(), plain.buffers(), strict=True):
+        if own.is_floating_point():  # running statistics saw every pass once
+            torch.testing.assert_close(own, other)
+    whole = _gradient(BagNetwork(config, 2, 0).train(), replace(config, micro_batch=0), bags, 0)
+    assert float(whole["loss"]) != pytest.approx(float(loss), rel=1e-3)
+
+
+@pytest.mark.parametrize("first", ["random", "adapted"])
+def test_the_backbone_starts_at_the_weights_of_a_file(tmp_path, first):
+    given = BagNetwork(SMALL, 3, 7).backbone.state_dict()
+    old = {k: v for k, v in given.items() if not k.endswith("num_batches_tracked")}
+    classifier = {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+    torch.save({**old, **classifier}, tmp_path / "resnet18.pth")
+    config = replace(SMALL, start_weights=str(tmp_path / "resnet18.pth"), first_convolution=first)
+    featurizer = ResNet18Triplet(config)
+    assert featurizer.config.start_weights.startswith("sha256:")
+    network, fresh = BagNetwork(SMALL, 2, 0), BagNetwork(SMALL, 2, 0).backbone.state_dict()
+    network.start_at(featurizer.paths["start_weights"], first)
+    found = network.backbone.state_dict()
+    expected = fresh["conv1.weight"] if first == "random" else given["conv1.weight"][:, :2] * 1.5
+    torch.testing.assert_close(found["conv1.weight"], expected)
+    assert all(torch.equal(found[k], given[k]) for k in old if k != "conv1.weight")
+
+
+def test_a_start_of_another_network_is_refused(tmp_path):
+    tensors = BagNetwork(SMALL, 3, 7).backbone.state_dict()
+    torch.save({k: v for k, v in tensors.items() if k != "layer4.0.conv1.weight"}, tmp_path / "cut.pth")
+    with pytest.raises(FeaturizerError, match=r"cut.pth lacks 'layer4.0.conv1.weight'"):
+        BagNetwork(SMALL, 2, 0).start_at(tmp_path / "cut.pth", "random")

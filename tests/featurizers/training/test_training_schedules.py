@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
-from featurizers.training.schedules import batch_indices, one_cycle, stream
+from featurizers.training.schedules import batch_indices, field_batch, one_cycle, stream
 
 
 @pytest.mark.parametrize(("steps", "share"), [(100, 0.1), (57, 0.3), (1000, 0.1)])
@@ -47,3 +48,18 @@ def test_streams_differ_by_seed_purpose_and_index():
 
     assert draw(0, "mask", 1) == draw(0, "mask", 1)
     assert len({draw(0, "mask", 1), draw(1, "mask", 1), draw(0, "order", 1), draw(0, "mask", 2)}) == 4
+
+
+def test_a_batch_of_fields_has_so_many_crops_of_each_and_passes_over_every_field():
+    owner = np.repeat([0, 2, 3, 5], [4, 1, 3, 6])  # field 2 has one crop, fields 1 and 4 have none
+    seen = []
+    for step in range(4):
+        index = field_batch(0, step, 2, 3, owner).numpy()
+        fields = owner[index].reshape(2, 3)
+        assert (fields == fields[:, :1]).all()
+        seen += fields[:, 0].tolist()
+        for field, crops in zip(fields[:, 0], index.reshape(2, 3), strict=True):
+            assert len(set(crops.tolist())) == (1 if field == 2 else 3)
+    assert sorted(seen[:4]) == sorted(seen[4:]) == [0, 2, 3, 5]
+    assert torch.equal(field_batch(0, 1, 2, 3, owner), field_batch(0, 1, 2, 3, owner))
+    assert not torch.equal(field_batch(1, 1, 2, 3, owner), field_batch(0, 1, 2, 3, owner))
