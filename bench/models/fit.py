@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import featurize, runs, weights
+from bench import featurize, learning, runs, weights
 from bench import problem as problems
 from bench.embed import Work
 from bench.entrants import DEFAULT_AGGREGATION, Spec, feature_document, frame_digest, known
@@ -214,9 +214,10 @@ def _refitted(
             f"the run is on dataset {record['dataset']['name']} {record['dataset']['version']}, not on "
             f"{dataset.name} {dataset.version}"
         )
-    table = problems.paired_table(problem)
-    fold = {"problem": problem.key, "repeat": None, "fold": "all", "table": frame_digest(table)}
     featurizer = spec.build()
+    readouts = learning.paired(featurizer.card, dataset, problem, record.get("learned", ""))
+    table = learning.paired_table(problem, readouts)
+    fold = {"problem": problem.key, "repeat": None, "fold": "all", "table": frame_digest(table)}
     whole = training(dataset, settings, table, fold)
     key = weights.ensure(store, dataset, spec, featurizer, whole, tick)
     folder = weights.folder(key)
