@@ -92,13 +92,21 @@ def omics(settings: Settings, dataset: Dataset) -> Omics | None:
     BenchError
         When there is none, or a well would have several of its rows.
     """
-    if not wanted(settings):
-        return None
+    return block(dataset, _layer(settings.omics, dataset)) if wanted(settings) else None
+
+
+def block(dataset: Dataset, layer: Layer) -> Omics:
+    """Join an abundance layer to the dataset's wells, one row per well at most.
+
+    Raises
+    ------
+    BenchError
+        When a well would have several of its rows.
+    """
     from bench.datasets import join_with_report
     from bench.featurize import identity
     from bench.store import digest
 
-    layer = _layer(settings.omics, dataset)
     joined, _ = join_with_report(dataset, replace(layer, join="broadcast"), dataset.wells)
     links = joined.members.tocoo()
     well, unit = links.col, links.row

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.provenance import provenance
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from bench.datasets import Dataset, Layer
     from bench.inputs import Omics
@@ -195,33 +193,3 @@ def load(store: Store, key: str) -> Problem:
         panel=settings.get("panel", "all"),
     )
     return Problem(key, data, folds, draw.digest(folds))
-
-
-def training_table(problem: Problem, repeat: int, fold: int) -> pd.DataFrame:
-    """Return what an inductive featurizer may learn from in one outer fold.
-
-    One row per well of a training unit, with the well's metadata, ``perturbation`` and the readouts of its
-    unit; wells of tested perturbations are absent.
-    """
-    from tasks import folds as draw
-
-    return _learnable(problem, draw.split(problem.folds, repeat, fold)[1])
-
-
-def paired_table(problem: Problem) -> pd.DataFrame:
-    """Return what an inductive featurizer may learn from for a final model: every unit that a fold tests."""
-    import numpy as np
-
-    return _learnable(problem, np.unique(problem.folds["unit"].to_numpy(np.int64)))
-
-
-def _learnable(problem: Problem, units: NDArray[np.int64]) -> pd.DataFrame:
-    import pandas as pd
-
-    data = problem.data
-    chosen = data.members[units].tocoo()
-    first = pd.DataFrame({"well": chosen.col, "unit": units[chosen.row]}).drop_duplicates("well")
-    first = first.sort_values("well", ignore_index=True)
-    wells = data.wells.iloc[first["well"]].reset_index(drop=True)
-    readouts = pd.DataFrame(data.Y[first["unit"]], columns=list(data.readouts))
-    return pd.concat([wells.assign(perturbation=data.groups[first["unit"]]), readouts], axis=1)

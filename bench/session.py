@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import featurize, inputs, predictors, runs, weights
-from bench import problem as problems
+from bench import featurize, inputs, learning, predictors, runs, weights
 from bench.embed import Failure, Work
 from bench.entrants import Entrant, feature_document, frame_digest, known
 from bench.errors import BenchError
@@ -49,7 +48,8 @@ class Features:
     """Parts of one entrant: by outer fold for an inductive one, under None for any other; and their cost.
 
     ``omics`` is the folder of what stands beside the parts, or in their place. ``fits`` is what determines
-    the fits of a predictor, which has no parts.
+    the fits of a predictor, which has no parts. ``learned`` is the layer whose readouts were learnt from, and
+    ``permuted`` the features that were learnt from permuted ones, where these are other features.
     """
 
     key: str
@@ -57,6 +57,14 @@ class Features:
     weights: list[str] = field(default_factory=list)
     omics: str = ""
     fits: Mapping[str, Any] | None = None
+    learned: str = ""
+    permuted: Features | None = None
+
+    def under(self, permute_seed: int | None) -> Features:
+        """Return the features of a run, on permuted labels or not."""
+        if permute_seed is None or self.permuted is None:
+            return self
+        return replace(self.permuted, omics=self.omics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +228,6 @@ class Session:
         found: dict[tuple[str, str], Features],
     ) -> None:
         """Refit in each outer fold of the first repeat on training perturbations, and embed every well."""
-        from bench.store import digest
         from tasks import folds as draw
 
         if not draw.split(problem.folds, *outer_folds(problem, first_repeat_only=True)[0])[1].size:
@@ -229,16 +236,38 @@ class Session:
                 "every perturbation at once, so that there is none left to learn from"
             )
 
-        own = Features("")
+        assert entrant.spec is not None
+        card = entrant.spec.build().card
+        readouts = learning.paired(card, self.dataset, problem, self.settings.omics)
+        own = self._refits(entrant, problem, executor, readouts)
+        if readouts is not None and readouts.scored and self._permutes("heads") and _labels_differ(problem):
+            other = readouts.permuted(problem.data, self.settings.seed)
+            own.permuted = self._refits(entrant, problem, executor, other, self.settings.seed)
+        found[entrant.label, problem.key] = own
+
+    def _refits(
+        self,
+        entrant: Entrant,
+        problem: Problem,
+        executor: Executor,
+        readouts: learning.Paired | None,
+        permute_seed: int | None = None,
+    ) -> Features:
+        """Fit in each outer fold of the first repeat, and embed every well with each fit."""
+        from bench.store import digest
+
+        own = Features("", learned="" if readouts is None else readouts.layer)
         keys = []
         for repeat, fold in outer_folds(problem, first_repeat_only=True):
-            table = problems.training_table(problem, repeat, fold)
+            table = learning.training_table(problem, repeat, fold, readouts)
             name = {
                 "problem": problem.key,
                 "repeat": repeat,
                 "fold": fold,
                 "table": frame_digest(table),
             }
+            if own.learned:
+                name |= {"learned": own.learned, "permute_seed": permute_seed}
             job, trained = self._job(entrant, training(self.dataset, self.settings, table, name))
             result = featurize.ensure(self.store, self.dataset, [job], executor, self.tick)[job.work.key]
             self._report(entrant, result)
@@ -246,7 +275,7 @@ class Session:
             own.weights += [trained] if trained else []
             keys.append(job.work.key)
         own.key = digest(keys)
-        found[entrant.label, problem.key] = own
+        return own
 
     def specs(
         self,
@@ -300,9 +329,13 @@ class Session:
             by = "predictors" if entrant.is_predictor else "heads"
             for head in (OWN_HEAD,) if entrant.is_predictor else heads:
                 todo.append(Planned(entrant, head, own))
-                if entrant.role == "entrant" and permutable and self.settings.permuted in (by, "all"):
-                    todo.append(Planned(entrant, head, own, self.settings.seed))
+                if entrant.role == "entrant" and permutable and self._permutes(by):
+                    seed = self.settings.seed
+                    todo.append(Planned(entrant, head, own.under(seed), seed))
         return todo
+
+    def _permutes(self, who: str) -> bool:
+        return self.settings.permuted in (who, "all")
 
     def _task(self, name: str) -> Any:
         return known(self.settings.plugins).get("tasks", name)
@@ -426,6 +459,8 @@ class Session:
             "cost": self._cost(own),
             "asked": self._asked(),
         }
+        if own is not None and own.learned:
+            facts["learned"] = own.learned
         return spec, facts
 
     @functools.cache  # noqa: B019  # a session lives as long as its command

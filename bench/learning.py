@@ -1,0 +1,148 @@
+"""What an inductive featurizer learns from in one outer fold, as a table of its training wells.
+
+A featurizer whose card names readouts is given them beside each well: those of the layer that ``--omics``
+names, else of the layer that is scored, else of the dataset's only abundance layer. No row of a tested unit
+is in the table. In the run on permuted labels the layer that is scored is permuted here too, so that such a
+featurizer is fitted anew; another layer stays with its wells, like the images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench import inputs
+from bench.configure import unknown
+from bench.datasets.tables import PLATE, WELL
+from bench.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from bench.datasets import Dataset
+    from bench.problem import Problem
+    from featurizers.base import Card
+    from tasks.base import TaskData
+
+READOUTS = "readouts"
+CONTROL = "control"
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Readouts that may be learnt from.
+
+    Parameters
+    ----------
+    scored
+        Whether it is the layer that the problem scores. Its values are by unit, any other layer's by well.
+    values
+        (n units or N wells, T) float32, NaN where missing.
+    """
+
+    layer: str
+    scored: bool
+    columns: tuple[str, ...]
+    values: NDArray[np.float32]
+
+    def permuted(self, data: TaskData, seed: int) -> Paired:
+        """Return the readouts as the run on permuted labels has them; only a scored layer changes."""
+        from tasks.evaluate import permuted
+
+        return replace(self, values=permuted(data, seed).Y) if self.scored else self
+
+
+def paired(card: Card, dataset: Dataset, problem: Problem, named: str) -> Paired | None:
+    """Return what a featurizer with this card may learn from beside the wells; None without readouts.
+
+    Parameters
+    ----------
+    named
+        A layer, or empty for the rule of this module.
+
+    Raises
+    ------
+    UsageError
+        When the layer that is named does not exist.
+    BenchError
+        When there are several layers to choose from, or a well would have several rows of one.
+    """
+    if READOUTS not in card.learns_from:
+        return None
+    data = problem.data
+    layers = {layer.name: layer for layer in dataset.layers if layer.kind == "abundance"}
+    if named and named not in layers:
+        raise UsageError(f"dataset {dataset.name!r}: {unknown('abundance layer', named, layers)}")
+    if not named and data.layer not in layers and len(layers) > 1:
+        raise BenchError(
+            f"{card.name} learns from readouts, and dataset {dataset.name!r} has several abundance layers "
+            f"({', '.join(layers)}); name the one to learn from with --omics"
+        )
+    if not layers:
+        return None
+    name = named or (data.layer if data.layer in layers else next(iter(layers)))
+    if name == data.layer:
+        return Paired(name, scored=True, columns=data.readouts, values=data.Y)
+    block = inputs.block(dataset, layers[name])
+    place = {key: i for i, key in enumerate(zip(block.wells[PLATE], block.wells[WELL], strict=True))}
+    found = np.array([place.get(key, -1) for key in zip(data.wells[PLATE], data.wells[WELL], strict=True)])
+    values = np.where((found >= 0)[:, None], block.X[found], np.float32(np.nan))
+    return Paired(name, scored=False, columns=block.columns, values=values)
+
+
+def training_table(problem: Problem, repeat: int, fold: int, readouts: Paired | None = None) -> pd.DataFrame:
+    """Return what may be learnt from in one outer fold.
+
+    Returns
+    -------
+    One row per well of a training unit, with the well's metadata and ``perturbation``; wells of tested
+    perturbations are absent. With ``readouts`` follow ``control``, true for negative controls (those of the
+    plates that training wells stand on; without readouts there are none), and one column per readout.
+    """
+    from tasks import folds as draw
+
+    return _table(problem, draw.split(problem.folds, repeat, fold)[1], readouts)
+
+
+def paired_table(problem: Problem, readouts: Paired | None = None) -> pd.DataFrame:
+    """Return what may be learnt from for a final model: every unit that a fold tests."""
+    return _table(problem, np.unique(problem.folds["unit"].to_numpy(np.int64)), readouts)
+
+
+def _table(problem: Problem, units: NDArray[np.int64], readouts: Paired | None) -> pd.DataFrame:
+    import pandas as pd
+
+    data = problem.data
+    well, unit = _first(data, units)
+    table = data.wells.iloc[well].reset_index(drop=True).assign(perturbation=data.groups[unit])
+    if readouts is None:
+        return table
+    plates = set(table[PLATE])
+    beside = np.flatnonzero(data.well_control & data.wells[PLATE].isin(plates).to_numpy())
+    beside = np.setdiff1d(beside, well)
+    lower = data.wells.iloc[beside].reset_index(drop=True).assign(perturbation="")
+    whole = pd.concat([table, lower], ignore_index=True)
+    whole["control"] = np.concatenate([np.zeros(len(well), bool), np.ones(len(beside), bool)])
+    values = np.full((len(whole), len(readouts.columns)), np.nan, np.float32)
+    if readouts.scored:
+        values[: len(well)] = readouts.values[unit]
+        of_control, own = _first(data, np.flatnonzero(data.control))
+        at = {int(w): len(well) + i for i, w in enumerate(beside)}
+        known = [(at[int(w)], u) for w, u in zip(of_control, own, strict=True) if int(w) in at]
+        if known:
+            rows, source = np.array(known).T
+            values[rows] = readouts.values[source]
+    else:
+        values[:] = readouts.values[np.concatenate([well, beside])]
+    return pd.concat([whole, pd.DataFrame(values, columns=list(readouts.columns))], axis=1)
+
+
+def _first(data: TaskData, units: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the wells of some units, ascending, and the first of those units that each belongs to."""
+    chosen = data.members[units].tocoo()
+    order = np.lexsort((chosen.row, chosen.col))
+    well, at = np.unique(chosen.col[order], return_index=True)
+    return well.astype(np.int64), units[chosen.row[order][at]]
