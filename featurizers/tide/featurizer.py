@@ -1,0 +1,152 @@
+"""Intervention-aware distillation behind the featurizer contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from featurizers.base import Card, Channel, Embedding, FeaturizerError, Field, FieldSource, FitContext
+from featurizers.tide.config import NAME, PRESETS, TideConfig
+from featurizers.training.featurizer import Trained, TrainedFeaturizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from featurizers.tide.model import Reader
+
+DRUGS = "interventions.json"
+_DIGEST = "sha256:"
+
+
+class Tide(TrainedFeaturizer["Reader"]):
+    """Image encoder that learns from transcriptomes which drug it looks at, and needs none afterwards.
+
+    A codebook V has a row per training drug. The teacher h_t sees the image with its dose, a transcriptome of
+    the same drug with its own dose, and basal expression; the student h_s sees the image. With
+    P = softmax(V h / (τ ‖h‖)) and y the true drug, training minimises
+    KL(P_t ‖ P_s) - α log P_t(y) + β L_ssl, the last on all images. Without a pair it is L_ssl alone. It
+    learns from perturbations, structures and readouts, so it is refitted in every outer fold.
+    """
+
+    card = Card(
+        name=NAME,
+        version="1",
+        title="Intervention-aware distillation from transcriptomes",
+        citation=(
+            "Chen, Liu, Gu & Zhang 2026, Intervention-Aware Multiscale Representation Learning from Imaging "
+            "Phenomics and Perturbation Transcriptomics, CVPR, arXiv 2604.22832 (TIDE); Caron et al. 2021, "
+            "ICCV (DINO), and He et al. 2022, CVPR (masked autoencoder), for the self-supervised term"
+        ),
+        licence="BSD-3-Clause",
+        channel_rule="any number of channels, mixed in one patch embedding; fixed by the training data",
+        input_size="single-cell crops, 32 px (tiny) to 224 px (paper)",
+        trained_on=(
+            "the training perturbations of each outer fold: images, names, structures and paired readouts"
+        ),
+        needs=("pixels", "objects"),
+        fit_scope="inductive",
+        learns_from=("perturbations", "structures", "readouts"),
+    )
+    Config = TideConfig
+    presets: ClassVar[Mapping[str, Any]] = PRESETS
+    level = "cell"
+    free = ("micro_batch", "read")
+
+    config: TideConfig
+
+    def __init__(self, config: TideConfig | None = None) -> None:
+        super().__init__(config)
+        self.interventions: tuple[str, ...] = ()
+        self._file: Path | None = None
+        named = self.config.transcriptome
+        if named and not named.startswith(_DIGEST):
+            from featurizers.foundation.weights import digest
+
+            self._file = Path(named)
+            self.config = replace(self.config)  # a copy of its own, whose file is named by content
+            object.__setattr__(self.config, "transcriptome", f"{_DIGEST}{digest(self._file)}")
+
+    def columns(self, channels: Sequence[Channel]) -> tuple[str, ...]:
+        """Return ``tide_000``, ...: one per dimension of what is read, whatever the channels."""
+        del channels
+        return tuple(f"{NAME}_{k:03d}" for k in range(self._width()))
+
+    def train(self, fields: FieldSource, table: Any, context: FitContext) -> Trained[Reader]:
+        """Train on the crops of ``fields`` and on ``table``: drug, dose, structure and readouts of wells."""
+        from featurizers.tide.train import train
+
+        if self.config.transcriptome and self._file is None:
+            msg = (
+                f"{NAME}: transcriptome={self.config.transcriptome} is a digest; name the file to train on it"
+            )
+            raise FeaturizerError(msg)
+        trained, self.interventions = train(fields, table, self.config, context, self._file)
+        return trained
+
+    def architecture(self, channels: int) -> Reader:
+        """Return image encoder, student's head and codebook."""
+        import torch
+
+        from featurizers.dino.model import Backbone
+        from featurizers.mae.model import MaskedAutoencoder
+        from featurizers.tide.model import Reader, dense
+        from featurizers.training.schedules import seeded, stream
+
+        config, count = self.config, len(self.interventions)
+        with seeded(0, "weights", 0):
+            encoder: torch.nn.Module
+            if config.self_supervision == "dino":
+                encoder = Backbone(config, channels, 0.0)
+            else:
+                encoder = MaskedAutoencoder(config.mae(), channels, stream(0, "weights", 0)).encoder
+            student = dense(config.dim, config.student_hidden, config.codebook_dim) if count else None
+        return Reader(encoder, student, torch.zeros(count, config.codebook_dim) if count else None)
+
+    def rows(self, trained: Trained[Reader], fields: Sequence[Field]) -> Embedding:
+        """Return one row per cell, in the order of fields and ids; a field without a cell has none."""
+        from featurizers.passes import embed_cells
+        from featurizers.tide.model import features
+        from featurizers.training.pixels import cut_cells, prepare
+
+        network, config = trained.network.to(self.device), self.config
+        head = network.student if config.read == "student" else None
+        if config.read == "student" and head is None:
+            msg = f"{NAME}: these weights were trained on zero pairs and have no student; set read=encoder"
+            raise FeaturizerError(msg)
+
+        def forward(pixels: Tensor, inside: Tensor) -> Tensor:
+            found = features(network.encoder, prepare(pixels, inside, config, trained.statistics), config)
+            return found if head is None else head(found)
+
+        return embed_cells(
+            fields,
+            lambda field: cut_cells(field, config),
+            forward,
+            channels=len(self._channels),
+            edge=config.crop,
+            width=self._width(),
+            device=next(network.parameters()).device,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write what every trained featurizer writes, and the codebook's drugs in order."""
+        from featurizers.training.files import write_json
+
+        super().save(folder)
+        write_json(folder / DRUGS, {"interventions": list(self.interventions)})
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote; refuse the first setting, tensor name or shape that differs."""
+        from featurizers.training.files import read_json
+
+        found = read_json(folder / DRUGS).get("interventions")
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            msg = f"{folder / DRUGS} does not list the codebook's interventions; fit again"
+            raise FeaturizerError(msg)
+        self.interventions = tuple(found)
+        super().load(folder)
+
+    def _width(self) -> int:
+        return self.config.codebook_dim if self.config.read == "student" else self.config.dim
