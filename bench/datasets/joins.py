@@ -218,7 +218,7 @@ def well_data(dataset: Dataset, wells: pd.DataFrame) -> TaskData:
     negative = (table[PERT_TYPE] == NEGATIVE).to_numpy()
     unit = np.flatnonzero(known & ((names != "") | negative))
     lost = _pick(table, known & (names == "") & ~negative)
-    report = JoinReport("wells", units=unit.size, perturbations=0, rows=0, wells=len(table), wells_unnamed=lost)
+    report = JoinReport("wells", unit.size, 0, rows=0, wells=len(table), wells_unnamed=lost)
     return TaskData(
         wells=table,
         units=table.iloc[unit].reset_index(drop=True),
