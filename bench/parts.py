@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
+    from bench.entries import Record
+    from bench.store import Store
     from leaderboard import Board, Leaderboard
 
 ANNOTATED = {
@@ -21,19 +23,23 @@ ANNOTATED = {
 }
 
 
-def parts(ranked: Leaderboard, by: str, annotation: Path | None) -> pd.DataFrame:
+def parts(
+    store: Store, records: Sequence[Record], ranked: Leaderboard, by: str, annotation: Path | None
+) -> pd.DataFrame:
     """Return the boards in parts, see :mod:`leaderboard.strata`.
 
     A board that cannot be parted so is left out; when none can, the first one's reason is raised.
 
     Parameters
     ----------
+    store, records
+        Where the runs stand, and their records.
     ranked
-        The boards.
+        Their boards.
     by
         ``layer``, ``dose``, ``location``, ``pathway`` or ``activity``.
     annotation
-        The file that the last three need.
+        The file that location and pathway need; activity is measured by stored features without one.
 
     Raises
     ------
@@ -46,29 +52,43 @@ def parts(ranked: Leaderboard, by: str, annotation: Path | None) -> pd.DataFrame
 
     from leaderboard import BoardError, strata
 
-    if (by in ANNOTATED) != (annotation is not None):
-        wanted = ANNOTATED.get(by)
-        raise UsageError(
-            f"--by {by} needs --annotation with {wanted}" if wanted else f"--by {by} takes no --annotation"
-        )
+    if by in ("location", "pathway") and annotation is None:
+        raise UsageError(f"--by {by} needs --annotation with {ANNOTATED[by]}")
+    if by not in ANNOTATED and annotation is not None:
+        raise UsageError(f"--by {by} takes no --annotation")
     if by == "layer":
         return strata.by_layer(ranked.boards)
     part: Callable[[Board], pd.DataFrame] = strata.by_score_stratum
     if by in ("location", "pathway"):
         named = _readout_parts(by, Path(str(annotation)))
         part = lambda board: strata.by_readouts(board, named, by)  # noqa: E731
+    elif annotation is not None:
+        table = _activity(annotation)
+        part = lambda board: strata.by_activity(board, table, how=f"from {annotation.name}")  # noqa: E731
     elif by == "activity":
-        activity = _activity(Path(str(annotation)))
-        part = lambda board: strata.by_activity(board, activity)  # noqa: E731
-    found, reasons = [], []
+        by_run = {record["run"]: record for record in records}
+        part = lambda board: _by_features(store, board, by_run)  # noqa: E731
+    found: list[pd.DataFrame] = []
+    reasons: list[BoardError | BenchError] = []
     for board in ranked.boards:
         try:
             found.append(part(board))
-        except BoardError as error:
+        except (BoardError, BenchError) as error:
             reasons.append(error)
     if not found:
         raise reasons[0]
     return pd.concat(found, ignore_index=True)
+
+
+def _by_features(store: Store, board: Board, by_run: Mapping[str, Record]) -> pd.DataFrame:
+    """Return skill by the activity that the features of the board's best entrant show."""
+    from bench import activity
+    from bench import problem as problems
+    from leaderboard import strata
+
+    problem = problems.load(store, by_run[board.entries[0].run]["problem"])
+    values, how = activity.of_board(store, board, by_run, problem)
+    return strata.by_activity(board, values, how=how)
 
 
 def _readout_parts(by: str, path: Path) -> dict[str, frozenset[str]]:

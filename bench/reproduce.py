@@ -153,7 +153,7 @@ def reproduce(
     if out.list():
         raise UsageError(f"{out.root} holds {out.list()[0]}: a rerun needs an empty store, name another")
     settings = _settings(asked, record, out, other)
-    dataset = _dataset(settings.dataset, asked, record)
+    dataset = recorded_dataset(settings.dataset, asked, record)
     if record["task"] not in {listing.name for listing in known(settings.plugins).listings("tasks")}:
         raise BenchError(f"no task {record['task']!r} here; give its file with --plugin")
     protocol = from_settings(asked["protocol"])
@@ -209,7 +209,7 @@ def _settings(asked: Mapping[str, Any], record: Mapping[str, Any], out: Store, o
     )
 
 
-def _dataset(named: str, asked: Mapping[str, Any], record: Mapping[str, Any]) -> Dataset:
+def recorded_dataset(named: str, asked: Mapping[str, Any], record: Mapping[str, Any]) -> Dataset:
     """Load the dataset and check that it is the recorded one."""
     from bench.datasets import load
     from bench.datasets.tables import is_remote

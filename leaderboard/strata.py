@@ -1,8 +1,8 @@
 """Mean skill of a board's runs in parts: by layer, stratum of the scores, set of readouts, or activity.
 
 Over a part of the readouts every run still has its errors per repeat, fold and perturbation, so the interval
-is that of the board (D2 over these readouts). Over a part of the perturbations (a dose, an activity bin) the
-stored scores are points: they are shown with their number, without an interval.
+is that of the board (D2 over these readouts). Parts of the perturbations (doses, activity bins) are points
+with their number, and ``note`` says why they have no interval.
 """
 
 from __future__ import annotations
@@ -25,9 +25,19 @@ if TYPE_CHECKING:
     from leaderboard.board import Board
 
 SHOWN = ("entrant", "control", "ceiling")
-COLUMNS = ["board", "stratum", "n", "of", "entrant", "role", "run", "skill", "low", "high"]
+COLUMNS = ["board", "stratum", "n", "of", "entrant", "role", "run", "skill", "low", "high", "note"]
 LEAST_MEMBERS = 5
 """Readouts that a location or pathway needs to be a part of its own."""
+FEW = (
+    "Points without an interval: a part has fewer perturbations than the screens in which the intervals' "
+    "error rates were measured"
+)
+"""Why a part of the perturbations has no interval."""
+SCORES_ONLY = (
+    "Points without an interval: of a stratum the run's scores keep one number per readout, no errors per "
+    "perturbation"
+)
+"""Why a stratum of the scores has none."""
 ESTIMANDS = {"skill": "r2", "ROC AUC": "roc_auc"}
 
 
@@ -41,7 +51,7 @@ def by_layer(boards: Sequence[Board]) -> pd.DataFrame:
             if row.role in SHOWN:
                 own = (row.skill, row.skill_low, row.skill_high)
                 part = (_family(board), first.layer, row.readouts, "readouts")
-                rows.append((*part, names[str(row.run)], row.role, row.run, *own))
+                rows.append((*part, names[str(row.run)], row.role, row.run, *own, ""))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -66,7 +76,7 @@ def by_score_stratum(board: Board) -> pd.DataFrame:
             what = "perturbations" if "n_perturbations" in own else "readouts"
             mean = float(known.mean()) if len(known) else np.nan
             part = (board.title, str(stratum), size, what)
-            rows.append((*part, names[entry.run], entry.role, entry.run, mean, np.nan, np.nan))
+            rows.append((*part, names[entry.run], entry.role, entry.run, mean, np.nan, np.nan, SCORES_ONLY))
     if not rows:
         raise BoardError(
             f"{board.title}: its scores have no strata; set score_by of the layer in dataset.toml and run "
@@ -114,7 +124,7 @@ def by_readouts(board: Board, parts: Mapping[str, frozenset[str]], what: str) ->
             found = skill_interval(own, board.rules.level, measured=entry.variance_measured)
             part_of = (board.title, name, len(part.readouts), "readouts")
             values = (own.skill, found.low, found.high)
-            rows.append((*part_of, names[entry.run], entry.role, entry.run, *values))
+            rows.append((*part_of, names[entry.run], entry.role, entry.run, *values, ""))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -129,7 +139,7 @@ def restrict(entry: Entry, readouts: frozenset[str]) -> Entry | None:
     return replace(entry, readouts=names, e=entry.e[:, :, columns], e0=entry.e0[:, :, columns])
 
 
-def by_activity(board: Board, activity: pd.Series, bins: int = 4) -> pd.DataFrame:
+def by_activity(board: Board, activity: pd.Series, bins: int = 4, how: str = "") -> pd.DataFrame:
     """Return skill within bins of perturbations of equal size by activity, weakest first: points.
 
     Parameters
@@ -140,14 +150,26 @@ def by_activity(board: Board, activity: pd.Series, bins: int = 4) -> pd.DataFram
         Index: perturbation; values: any measure of its activity.
     bins
         Number of bins.
+    how
+        How activity was measured, one clause for the note.
 
     Raises
     ------
     BoardError
         For scores that exist per fold only, or when activity is known of too few perturbations.
     """
-    if board.entries[0].fold_values is not None:
-        raise BoardError(f"{board.title}: scores that exist per fold only have no part per perturbation")
+    found = within(board, activity_bins(board, activity, bins))
+    return found.assign(note=f"Activity: {how}. {FEW}" if how else FEW)
+
+
+def activity_bins(board: Board, activity: pd.Series, bins: int = 4) -> pd.Series:
+    """Return the bin of every perturbation whose activity is known, weakest first; names say the range.
+
+    Raises
+    ------
+    BoardError
+        When it is known of too few of the board's perturbations.
+    """
     tested = set(board.entries[0].perturbations)
     known = activity.dropna()
     known = known[[str(name) in tested for name in known.index]].sort_values(kind="stable")
@@ -155,19 +177,41 @@ def by_activity(board: Board, activity: pd.Series, bins: int = 4) -> pd.DataFram
         raise BoardError(
             f"{board.title}: activity is known of {len(known)} of its perturbations; {2 * bins} are needed"
         )
-    names, rows = labels(board), []
     cut = np.arange(len(known)) * bins // len(known)
-    for number in range(bins):
-        members = set(known.index[cut == number].astype(str))
-        low, high = known[cut == number].min(), known[cut == number].max()
-        stratum = f"{number + 1} of {bins} ({low:.2g} to {high:.2g})"
+    ends = [(known[cut == i].min(), known[cut == i].max()) for i in range(bins)]
+    names = [f"{i + 1} of {bins} ({low:.2g} to {high:.2g})" for i, (low, high) in enumerate(ends)]
+    return pd.Series([names[i] for i in cut], index=known.index.astype(str))
+
+
+def within(board: Board, groups: pd.Series) -> pd.DataFrame:
+    """Return skill over the perturbations of each group: 1 - sum e / sum e0 over the group's cells.
+
+    The floor is that of the whole cross-validation; the mean is over readouts whose floor errs there.
+
+    Parameters
+    ----------
+    board
+        A board of squared errors.
+    groups
+        Index: perturbation; values: name of its group, in the order wanted. Others are left out.
+
+    Raises
+    ------
+    BoardError
+        For scores that exist per fold only.
+    """
+    if board.per_fold:
+        raise BoardError(f"{board.title}: scores that exist per fold only have no part per perturbation")
+    names, rows = labels(board), []
+    for group in dict.fromkeys(groups):
+        members = set(groups.index[groups == group].astype(str))
         for entry in _shown(board):
             inside = np.array([name in members for name in entry.perturbations])
             if not inside.any():
                 continue
             own = summands(entry.e[:, inside], entry.e0[:, inside], entry.folds[:, inside])
-            part = (board.title, stratum, int(inside.sum()), "perturbations")
-            rows.append((*part, names[entry.run], entry.role, entry.run, own.skill, np.nan, np.nan))
+            part = (board.title, str(group), int(inside.sum()), "perturbations")
+            rows.append((*part, names[entry.run], entry.role, entry.run, own.skill, np.nan, np.nan, FEW))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -54,7 +54,8 @@ def leaderboard(
         Path | None,
         typer.Option(
             "--annotation",
-            help="For --by: a table of locations, a GMT file, or a table with perturbation and activity.",
+            help="For --by: a table of locations, a GMT file, or a table with perturbation and activity "
+            "(without one, activity is measured by stored features).",
         ),
     ] = None,
     add: Annotated[
@@ -127,7 +128,8 @@ def _in_parts(
     for done, record in enumerate(records, start=1):
         loaded.append(entries.load_entry(store, record))
         tick("reading runs", done, len(records))
-    return parts(Leaderboard(loaded, Rules(families=families)), by, annotation)
+    ranked = Leaderboard(loaded, Rules(families=families))
+    return parts(store, records, ranked, by, annotation)
 
 
 def show(boards: Boards, format_: Format, out: Path | None = None) -> None:

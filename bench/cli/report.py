@@ -36,6 +36,12 @@ def report(
     umap: Annotated[
         bool, typer.Option("--umap/--no-umap", help="Draw the map of wells, which takes half a minute.")
     ] = True,
+    attribution: Annotated[
+        bool,
+        typer.Option(
+            "--attribution/--no-attribution", help="Draw where in example cells a prediction comes from."
+        ),
+    ] = True,
     all_: Annotated[bool, typer.Option("--all", help="Older runs of the same name and head too.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
@@ -54,6 +60,7 @@ def report(
         locations=locations,
         pathways=pathways,
         maps=umap,
+        gradients=attribution,
         older=all_,
     )
     with ui.progress(quiet=json_) as tick:

@@ -97,7 +97,7 @@ def fit(
     _refuse(record)
     problem = problems.load(store, record["problem"])
     protocol = _protocol(record["protocol"]["settings"])
-    spec = _spec(record, settings.plugins)
+    spec = entrant_spec(record, settings.plugins)
     head = known(settings.plugins).get("heads", record["head"])
     tick("final model", 0, 3)
     if record["fit_scope"] == "inductive":
@@ -159,7 +159,7 @@ def _protocol(plain: dict[str, Any]) -> Protocol:
     return Protocol(plain["name"]).with_settings(**plain)
 
 
-def _spec(record: dict[str, Any], plugins: tuple[str, ...]) -> Spec | None:
+def entrant_spec(record: dict[str, Any], plugins: tuple[str, ...]) -> Spec | None:
     """Build the entrant's spec from its record: the preset, and what its settings change of it; None for
     profiles.
     """

@@ -38,6 +38,8 @@ class Request:
         Files of annotation, as :mod:`leaderboard.explain.annotation` reads them.
     maps
         Whether UMAP is computed.
+    gradients
+        Whether attribution maps are.
     older
         Whether older runs of the same name and head are shown too.
     """
@@ -48,6 +50,7 @@ class Request:
     locations: Path | None = None
     pathways: Path | None = None
     maps: bool = True
+    gradients: bool = True
     older: bool = False
 
 
@@ -93,7 +96,9 @@ def collect(store: Store, request: Request, tick: Tick) -> tuple[Leaderboard, Ma
     remarks = []
     if len(current) < len(chosen):
         remarks.append(f"Older runs left out: {len(chosen) - len(current)}; --all shows them.")
-    shared = images.figures(store, ranked.boards, by_run, maps=request.maps, tick=tick)
+    shared = images.figures(
+        store, ranked.boards, by_run, maps=request.maps, gradients=request.gradients, tick=tick
+    )
     first = ranked.boards[0].entries[0]
     names = list(
         dict.fromkeys(f"{b.entries[0].dataset} {b.entries[0].dataset_version}" for b in ranked.boards)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bench import activity, runs
 from bench import problem as problems
-from bench import runs
 from bench.errors import BenchError
+from bench.report.attribution import TITLE, attribution
 from bench.report.values import first_repeat
+from leaderboard.tables.naming import Absent as Missing
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from bench.problem import Problem
     from bench.store import Store
     from leaderboard import Board
     from leaderboard.figures import Absent, Figure
 
-    Features = dict[str, NDArray[np.float32]]
-
+LEFT_OUT = Missing(TITLE, "left out as asked (--no-attribution)")
 MOST_SETS = 4
 """Feature sets related to each other, the best entrants first."""
 
@@ -31,34 +30,44 @@ def figures(
     by_run: Mapping[str, Any],
     *,
     maps: bool,
+    gradients: bool,
     tick: Callable[..., None],
 ) -> list[Figure | Absent]:
     """Return the figures that belong to wells: once per dataset version."""
-    from leaderboard.figures import Absent
-
     found: list[Figure | Absent] = []
     firsts: dict[tuple[str, str], Board] = {}
     for board in boards:
         firsts.setdefault((board.entries[0].dataset, board.entries[0].dataset_version), board)
     for number, board in enumerate(firsts.values(), start=1):
-        found += _of_dataset(store, board, by_run, number if len(firsts) > 1 else 0, maps=maps)
+        own = _of_dataset(store, board, by_run, maps=maps)
+        problem = problems.load(store, by_run[board.entries[0].run]["problem"])
+        own.append(attribution(store, board, by_run, problem, tick) if gradients else LEFT_OUT)
+        found += _numbered(own, board.entries[0].dataset, number) if len(firsts) > 1 else own
         tick("features and plates", number, len(firsts))
-    found.append(Absent("Attribution maps (SmoothGrad)", "featurizers have no hook for gradients of pixels"))
     return found
 
 
-def _of_dataset(
-    store: Store, board: Board, by_run: Mapping[str, Any], number: int, *, maps: bool
-) -> list[Figure | Absent]:
-    from dataclasses import replace
+def _numbered(items: list[Figure | Absent], dataset: str, number: int) -> list[Figure | Absent]:
+    """Tell the figures of several datasets apart."""
+    from leaderboard.figures import Absent
 
-    from leaderboard.explain.activity import activity, standardised
+    return [
+        replace(item, title=f"{dataset}: {item.title}")
+        if isinstance(item, Absent)
+        else replace(item, title=f"{dataset}: {item.title}", name=f"{item.name}-{number}")
+        for item in items
+    ]
+
+
+def _of_dataset(
+    store: Store, board: Board, by_run: Mapping[str, Any], *, maps: bool
+) -> list[Figure | Absent]:
     from leaderboard.figures import Absent, by_activity
     from leaderboard.figures.wells import canonical
     from leaderboard.figures.wells import maps as draw_maps
 
     problem = problems.load(store, by_run[board.entries[0].run]["problem"])
-    sets, reasons = _features(store, board, by_run, problem)
+    sets, reasons = activity.features(store, board, by_run, problem, MOST_SETS)
     found: list[Figure | Absent] = [
         _errors(store, board, by_run, problem),
         _cells(store, board, problem),
@@ -69,87 +78,13 @@ def _of_dataset(
         found += [Absent(title, why), Absent("Canonical correlation between feature sets", why)]
     else:
         label, X = next(iter(sets.items()))
-        data = problem.data
-        groups = _groups(problem)
         if maps:
-            found.append(draw_maps(X, data.wells, label))
+            found.append(draw_maps(X, problem.data.wells, label))
         else:
             found.append(Absent(title, "left out as asked (--no-umap)"))
-        found.append(canonical(sets, groups))
-        plate = data.wells["Metadata_Plate"].astype(str).to_numpy("U")
-        Z = standardised(X, plate, data.well_control)
-        how = f"mean average precision of its wells against negative controls, {label}, all doses"
-        found.append(by_activity(board, activity(Z, groups, data.well_control), how))
-    if number:
-        dataset = board.entries[0].dataset
-        found = [
-            replace(item, title=f"{dataset}: {item.title}")
-            if isinstance(item, Absent)
-            else replace(item, title=f"{dataset}: {item.title}", name=f"{item.name}-{number}")
-            for item in found
-        ]
+        found.append(canonical(sets, activity.groups(problem)))
+        found.append(by_activity(board, *activity.measured(X, label, problem)))
     return found
-
-
-def _features(
-    store: Store, board: Board, by_run: Mapping[str, Any], problem: Problem
-) -> tuple[Features, list[str]]:
-    """Return the features of the best entrants, aligned to the problem's wells, and why others have none."""
-    found: Features = {}
-    reasons = []
-    for row in board.rows[board.rows["role"] == "entrant"].itertuples(index=False):
-        if len(found) == MOST_SETS:
-            break
-        record = by_run[str(row.run)]
-        if record["fit_scope"] == "inductive":
-            reasons.append(f"{row.label} has other features in every fold")
-            continue
-        try:
-            X = stored_features(store, str(record["run"]), problem)
-        except BenchError as error:
-            reasons.append(str(error).rstrip("."))
-            continue
-        found.setdefault(str(row.label), X)
-    return found, reasons
-
-
-def stored_features(store: Store, run: str, problem: Problem) -> NDArray[np.float32]:
-    """Return (N, D) features of a run that has the same in every fold, aligned to the problem's wells.
-
-    Raises
-    ------
-    BenchError
-        When the run has none, or they are no longer in the store.
-    """
-    from bench.store import PartKey
-    from bench.store.names import partitions
-
-    document = store.manifest(f"runs/run={run}")["key_document"]
-    listed = (document.get("features") or {}).get("parts") or []
-    folders = next((parts for fold, parts in listed if str(fold) == "None"), None)
-    if not folders or not all(isinstance(folder, str) for folder in folders):
-        raise BenchError(f"run {run} has no single table of features per well")
-    gone = [folder for folder in folders if not store.has(folder)]
-    if gone:
-        raise BenchError(f"features of run {run} are no longer in the store ({gone[0]})")
-    parts = []
-    for folder in folders:
-        names = partitions(folder)
-        parts.append(
-            PartKey(names["dataset"], names["featurizer"], names["key"], names["plate"], names["images"])
-        )
-    return runs.aligned(str(store.root), tuple(parts), problem.data)
-
-
-def _groups(problem: Problem) -> Any:
-    """Perturbation of each well: that of the first unit it belongs to; its own name for a well without."""
-    import numpy as np
-
-    data = problem.data
-    links = data.members.tocoo()
-    out = np.array([f"well {i}" for i in range(len(data.wells))], dtype=object)
-    out[links.col[::-1]] = data.groups[links.row[::-1]]
-    return out.astype(np.str_)
 
 
 def _errors(store: Store, board: Board, by_run: Mapping[str, Any], problem: Problem) -> Figure | Absent:
@@ -199,7 +134,7 @@ def _cells(store: Store, board: Board, problem: Problem) -> Figure | Absent:
     if run is None:
         return Absent(title, "the control cell-count was not run")
     try:
-        X = stored_features(store, run, problem)
+        X = activity.stored_features(store, run, problem)
     except BenchError as error:
         return Absent(title, str(error).rstrip("."))
     wells = problem.data.wells

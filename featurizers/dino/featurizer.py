@@ -10,8 +10,11 @@ from featurizers.dino.config import NAME, PRESETS, DinoConfig
 from featurizers.training.featurizer import Trained, TrainedFeaturizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
+    from featurizers.crops import Crops
     from featurizers.dino.model import Backbone
 
 
@@ -70,20 +73,39 @@ class Dino(TrainedFeaturizer["Backbone"]):
     def rows(self, trained: Trained[Backbone], fields: Sequence[Field]) -> Embedding:
         """Return one row per cell, in the order of fields and ids; a field without a cell has none."""
         from featurizers.passes import embed_cells
-        from featurizers.training.pixels import cut_cells, prepare
 
         backbone, config = trained.network.to(self.device), self.config
-
-        def forward(pixels: Tensor, inside: Tensor) -> Tensor:
-            tokens: Tensor = backbone(prepare(pixels, inside, config, trained.statistics))
-            return tokens[:, 0] if config.pooling == "cls" else tokens[:, 1:].mean(dim=1)
-
         return embed_cells(
             fields,
-            lambda field: cut_cells(field, config),
-            forward,
+            self.crops,
+            self._rows_of(trained),
             channels=len(self._channels),
             edge=config.crop,
             width=config.dim,
             device=next(backbone.parameters()).device,
         )
+
+    def crops(self, field: Field) -> Crops:
+        """Return a field's cells, as :class:`featurizers.attribution.Differentiable` asks."""
+        from featurizers.training.pixels import cut_cells
+
+        return cut_cells(field, self.config)
+
+    def differentiable(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return rows of crops, for gradients with respect to pixels."""
+        self.embed(())  # loads or refuses
+        assert self._trained is not None
+        return self._rows_of(self._trained)
+
+    def _rows_of(self, trained: Trained[Backbone]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the map from crops (N, C, S, S) and masks (N, S, S) to rows (N, D)."""
+        from featurizers.training.pixels import prepare
+
+        config = self.config
+        backbone = trained.network.to(self.device)
+
+        def forward(pixels: Tensor, inside: Tensor) -> Tensor:
+            tokens: Tensor = backbone(prepare(pixels, inside, config, trained.statistics))
+            return tokens[:, 0] if config.pooling == "cls" else tokens[:, 1:].mean(dim=1)
+
+        return forward

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from featurizers.base import Embedding, Field
@@ -29,26 +29,32 @@ def embed_cells(
     FeaturizerError
         When a field has another number of channels than the encoder, or an embedding is not finite.
     """
-    agnostic = config.channel_tokens == "agnostic"
     channels = encoder.embed.in_features // config.patch**2
-    if agnostic and fields:
+    if config.channel_tokens == "agnostic" and fields:
         channels = len(fields[0].channels)
-
-    def forward(pixels: Tensor, inside: Tensor) -> Tensor:
-        patches = to_patches(prepare(pixels, inside, config, statistics), config.patch)
-        if agnostic:
-            patches = to_channel_patches(patches)
-        return pool(encoder(patches, block=config.block), config)
-
     return embed_in_passes(
         fields,
         lambda field: cut_cells(field, config),
-        forward,
+        rows_of(encoder, config, statistics),
         channels=channels,
         edge=config.crop,
         width=config.dim,
         device=encoder.class_token.device,
     )
+
+
+def rows_of(
+    encoder: Encoder, config: MaeConfig, statistics: Statistics | None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the map from crops (N, C, S, S) and masks (N, S, S) to rows (N, D)."""
+
+    def forward(pixels: Tensor, inside: Tensor) -> Tensor:
+        patches = to_patches(prepare(pixels, inside, config, statistics), config.patch)
+        if config.channel_tokens == "agnostic":
+            patches = to_channel_patches(patches)
+        return pool(encoder(patches, block=config.block), config)
+
+    return forward
 
 
 def pool(tokens: Tensor, config: MaeConfig) -> Tensor:

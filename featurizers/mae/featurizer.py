@@ -12,6 +12,11 @@ from featurizers.mae.config import PRESETS, MaeConfig
 from featurizers.training.featurizer import Trained, TrainedFeaturizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from featurizers.crops import Crops
     from featurizers.mae.model import MaskedAutoencoder
 
 
@@ -84,3 +89,18 @@ class Mae(TrainedFeaturizer["MaskedAutoencoder"]):
 
         encoder = trained.network.encoder.to(self.device)
         return embed_cells(encoder, self.config, trained.statistics, fields)
+
+    def crops(self, field: Field) -> Crops:
+        """Return a field's cells, as :class:`featurizers.attribution.Differentiable` asks."""
+        from featurizers.training.pixels import cut_cells
+
+        return cut_cells(field, self.config)
+
+    def differentiable(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return rows of crops, for gradients with respect to pixels."""
+        from featurizers.mae.embedding import rows_of
+
+        self.embed(())  # loads or refuses
+        assert self._trained is not None
+        trained = self._trained
+        return rows_of(trained.network.encoder.to(self.device), self.config, trained.statistics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,16 +36,10 @@ def embed_fields(
         When a field has another number of channels, or an embedding is not finite.
     """
     device = next(network.parameters()).device
-
-    def forward(pixels: Tensor, inside: Tensor) -> Tensor:
-        images = scale_tiles(pixels, inside, config)
-        views = four_ways(images) if config.tta == "four" else [images]
-        return torch.stack([network.tiles(view) for view in views]).mean(dim=0)
-
     tiles = embed_cells(
         fields,
         lambda field: cut_tiles(field, config),
-        forward,
+        tile_features(network, config),
         channels=channels,
         edge=config.crop,
         width=config.dim if config.pooling_point == "tile-embeddings" else _FEATURES,
@@ -66,3 +60,14 @@ def embed_fields(
         owner.append(k)
     values = np.array(rows, np.float32).reshape(len(rows), config.dim)
     return Embedding(values, np.array(owner, np.int64))
+
+
+def tile_features(network: BagNetwork, config: TripletConfig) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the map from tiles (N, C, S, S) and masks (N, S, S) to what is averaged over a bag, (N, D)."""
+
+    def forward(pixels: Tensor, inside: Tensor) -> Tensor:
+        images = scale_tiles(pixels, inside, config)
+        views = four_ways(images) if config.tta == "four" else [images]
+        return torch.stack([network.tiles(view) for view in views]).mean(dim=0)
+
+    return forward

@@ -10,6 +10,11 @@ from featurizers.resnet18_triplet.config import NAME, PRESETS, TripletConfig
 from featurizers.training.featurizer import Trained, TrainedFeaturizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from featurizers.crops import Crops
     from featurizers.resnet18_triplet.model import BagNetwork
 
 
@@ -72,3 +77,19 @@ class ResNet18Triplet(TrainedFeaturizer["BagNetwork"]):
         # the memory layout decides which convolution runs, hence the last bits: the same after fit and load
         network = channels_last(trained.network.to(self.device))
         return embed_fields(network, self.config, fields, len(self._channels))
+
+    def crops(self, field: Field) -> Crops:
+        """Return a field's tiles, as :class:`featurizers.attribution.Differentiable` asks."""
+        from featurizers.resnet18_triplet.tiles import cut_tiles
+
+        return cut_tiles(field, self.config)
+
+    def differentiable(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the rows that tiles have as bags of one: (N, C, S, S) and masks (N, S, S) to (N, D)."""
+        from featurizers.resnet18_triplet.embedding import tile_features
+
+        self.embed(())  # loads or refuses
+        assert self._trained is not None
+        network = self._trained.network.to(self.device)
+        features = tile_features(network, self.config)
+        return lambda pixels, inside: network.bag(features(pixels, inside))

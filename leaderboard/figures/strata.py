@@ -6,14 +6,16 @@ import re
 from typing import TYPE_CHECKING
 
 import altair as alt
-import numpy as np
-import pandas as pd
 
 from leaderboard.figures.base import Figure, named_axis, scale_of, shape_of
-from leaderboard.figures.readouts import scores_by_stratum
-from leaderboard.tables.naming import Absent, labels, metric_title
+from leaderboard.schema import BoardError
+from leaderboard.strata import FEW, SCORES_ONLY, by_score_stratum
+from leaderboard.strata import by_activity as activity_parts
+from leaderboard.tables.naming import Absent, metric_title
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from leaderboard.board import Board
 
 NUMBER = re.compile(r"=\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)$")
@@ -21,25 +23,22 @@ NUMBER = re.compile(r"=\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)$")
 
 def by_stratum(board: Board) -> Figure | Absent:
     """Mean score of every run in the strata that the scores hold (``score_by`` of the layer)."""
-    names = labels(board)
-    parts = []
-    for entry in board.entries:
-        if entry.role in ("floor", "permuted"):
-            continue
-        for stratum, scores in scores_by_stratum(entry, board.metric).items():
-            known = scores[np.isfinite(scores)]
-            parts.append((names[entry.run], stratum, known.mean() if len(known) else np.nan))
     title = "Skill by condition or dose"
-    data = pd.DataFrame(parts, columns=["entrant", "stratum", "score"]).dropna()
-    if data.empty:
+    try:
+        data = _points(by_score_stratum(board))
+    except BoardError:
         return Absent(title, "the layer's score_by names no column, so no score was computed within strata")
-    return profile(
-        data,
-        metric_title(board),
-        "strata",
-        title,
-        "Mean over readouts of the score within each stratum of the layer's score_by.",
-    )
+    if data.empty:
+        return Absent(title, "no score is defined within the strata")
+    caption = f"Mean over readouts of the score within each stratum of the layer's score_by. {SCORES_ONLY}."
+    return profile(data, metric_title(board), "strata", title, caption)
+
+
+def _points(parts: pd.DataFrame) -> pd.DataFrame:
+    """Parts of a board as :func:`profile` draws them."""
+    columns = {"skill": "score", "n": "number"}
+    wanted = ["entrant", "stratum", "score", "number", "of"]
+    return parts.rename(columns=columns)[wanted].dropna(subset="score").reset_index(drop=True)
 
 
 def profile(data: pd.DataFrame, y_title: str, name: str, title: str, caption: str) -> Figure:
@@ -85,37 +84,6 @@ def profile(data: pd.DataFrame, y_title: str, name: str, title: str, caption: st
     return Figure(name, title, caption, chart.properties(width="container", height=260), data)
 
 
-def skill_in_groups(board: Board, groups: pd.Series) -> pd.DataFrame:
-    """Mean skill of every run over perturbations of one group: ``entrant``, ``stratum``, ``score``.
-
-    Within a group the skill of a readout is 1 - sum e / sum e0 over the group's cells, the floor being that
-    of the whole cross-validation; the mean is over readouts whose floor errs there.
-
-    Parameters
-    ----------
-    groups
-        Index: perturbation; values: name of its group. Perturbations without one are left out.
-    """
-    names = labels(board)
-    rows = []
-    for entry in board.entries:
-        if entry.role in ("floor", "permuted") or entry.fold_values is not None:
-            continue
-        group = groups.reindex(list(entry.perturbations))
-        for name in dict.fromkeys(groups):
-            inside = (group == name).to_numpy()
-            if not inside.any():
-                continue
-            e, e0 = entry.e[:, inside], entry.e0[:, inside]
-            both = np.isfinite(e) & np.isfinite(e0)
-            total = np.where(both, e0, 0.0).sum(axis=(0, 1), dtype=np.float64)
-            own = np.where(both, e, 0.0).sum(axis=(0, 1), dtype=np.float64)
-            known = total > 0
-            score = float((1 - own[known] / total[known]).mean()) if known.any() else np.nan
-            rows.append((names[entry.run], str(name), score, int(inside.sum())))
-    return pd.DataFrame(rows, columns=["entrant", "stratum", "score", "perturbations"])
-
-
 def by_activity(board: Board, activity: pd.Series, what: str, bins: int = 4) -> Figure | Absent:
     """Skill against the phenotypic activity of the perturbation, in bins of equal size.
 
@@ -127,23 +95,17 @@ def by_activity(board: Board, activity: pd.Series, what: str, bins: int = 4) -> 
         How activity was measured, one clause.
     """
     title = "Skill by phenotypic activity of the perturbation"
-    if board.entries[0].fold_values is not None:
-        return Absent(title, "scores that exist per fold only have no part per perturbation")
-    known = activity.dropna().sort_values(kind="stable")
-    if len(known) < 2 * bins:
-        return Absent(title, f"activity is known of {len(known)} perturbations; {2 * bins} are needed")
-    cut = np.arange(len(known)) * bins // len(known)
-    names = [
-        f"{i + 1} of {bins}" + (" (weakest)", "", " (strongest)")[(i > 0) + (i == bins - 1)]
-        for i in range(bins)
-    ]
-    groups = pd.Series([names[i] for i in cut], index=known.index)
-    data = skill_in_groups(board, groups)
-    if data["score"].isna().all():
+    try:
+        data = _points(activity_parts(board, activity, bins))
+    except BoardError as error:
+        return Absent(title, str(error).removeprefix(f"{board.title}: "))
+    if data.empty:
         return Absent(title, "no run has a defined score within the groups")
+    names = list(dict.fromkeys(data["stratum"]))
     caption = (
-        f"Perturbations in {bins} groups of equal size by activity: {what}. Mean skill over readouts within "
-        "each group; the floor is the training mean of all perturbations."
+        f"Perturbations in {bins} groups of equal size by activity, weakest first, each with its range: "
+        f"{what}. Mean skill over readouts within each group; the floor is the training mean of all "
+        f"perturbations. {FEW}."
     )
     order = list(dict.fromkeys(data["entrant"]))
     chart = (
@@ -155,7 +117,7 @@ def by_activity(board: Board, activity: pd.Series, what: str, bins: int = 4) -> 
             color=alt.Color(
                 "entrant:N", sort=order, scale=scale_of(order), legend=alt.Legend(labelLimit=180)
             ),
-            tooltip=["entrant:N", "stratum:N", "perturbations:Q", alt.Tooltip("score:Q", format=".3f")],
+            tooltip=["entrant:N", "stratum:N", "number:Q", alt.Tooltip("score:Q", format=".3f")],
         )
         .properties(width="container", height=260)
     )

@@ -23,8 +23,8 @@ from leaderboard.figures import (
 )
 from leaderboard.figures.base import MOST_POINTS
 from leaderboard.figures.explained import by_location, forest
-from leaderboard.figures.strata import skill_in_groups
 from leaderboard.figures.wells import canonical, maps, plates
+from leaderboard.strata import within
 from leaderboard.tables import significant
 
 
@@ -127,7 +127,7 @@ def test_skill_in_groups_is_worked_by_hand(make_entry, make_folds):
     e0 = np.array([[[2.0, 4.0], [2.0, 4.0], [1.0, 0.0], [2.0, 3.0]]])
     board = Leaderboard([make_entry(e, e0, folds, label="a")]).boards[0]
     groups = pd.Series({"cpd000": "weak", "cpd001": "weak", "cpd002": "strong", "cpd003": "strong"})
-    found = skill_in_groups(board, groups).set_index("stratum")["score"]
+    found = within(board, groups).set_index("stratum")["skill"]
     assert found["weak"] == pytest.approx(np.mean([1 - 2 / 4, 1 - 4 / 8]))
     assert found["strong"] == pytest.approx(1 - 2 / 3)  # the second readout's floor makes no error there
 
@@ -136,10 +136,10 @@ def test_skill_by_activity_has_bins_of_equal_size(board):
     rng = np.random.default_rng(0)
     activity = pd.Series(rng.random(80), index=[f"cpd{i:03d}" for i in range(80)])
     figure = by_activity(board, activity, "a test")
-    assert set(figure.data["perturbations"]) == {20}
+    assert set(figure.data["number"]) == {20}
     few = by_activity(board, activity.iloc[:5], "a test")
     assert isinstance(few, Absent)
-    assert "5 perturbations" in few.reason
+    assert "5 of its perturbations" in few.reason
 
 
 def test_strata_with_doses_stand_on_an_axis_of_numbers(board):
