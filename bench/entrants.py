@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from featurizers.base import Featurizer, FitScope, Predictor
 
 KEY_SCHEMA = 1
+_BY_CONTENT = "sha256:"
 AGGREGATIONS = {
     "field-mean": "cells are averaged within a field, then fields within a well",
     "cell-mean": "the mean of all cells of a well",
@@ -117,6 +118,8 @@ def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[s
     BenchError
         For an entrant that was named and cannot run on this dataset.
     """
+    from bench.given import fitting
+
     registry = known(settings.plugins)
     names = [listing.name for listing in registry.listings("featurizers")]
     predictors = [listing.name for listing in registry.listings("predictors")]
@@ -135,7 +138,7 @@ def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[s
         reason = registry.available(kind, name, dataset)
         if reason is not None:
             raise BenchError(f"{kind[:-1]} {name!r} cannot run on dataset {dataset.name!r}: {reason}")
-        entrants[word] = entrant(word, settings, named=True)
+        entrants[word] = fitting(entrant(word, settings, named=True), dataset)
     missing: dict[str, str] = {}
     for name in _controls(settings, names):
         reason = registry.available("featurizers", name, dataset)
@@ -175,7 +178,6 @@ def entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
         settings.keep_cells,
         kind_of(known(settings.plugins), name),
     )
-    changed = [f"{key}={value}" for key, value in overrides]
     built: Featurizer | Predictor
     if spec.kind == "predictors":
         built = spec.build_predictor()
@@ -183,7 +185,9 @@ def entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
     else:
         built = spec.build()
         facts = {"aggregation": spec.aggregate}
-        changed += [spec.aggregate] if spec.aggregate != DEFAULT_AGGREGATION else []
+    changed = [f"{key}={value}" for key, value in _told(built.config, overrides)]
+    if spec.kind == "featurizers" and spec.aggregate != DEFAULT_AGGREGATION:
+        changed.append(spec.aggregate)
     card = built.card
     return Entrant(
         name=name,
@@ -194,6 +198,18 @@ def entrant(word: str, settings: Settings, *, named: bool) -> Entrant:
         card=dataclasses.asdict(card) | {"config": dataclasses.asdict(built.config)} | facts,
         spec=spec,
     )
+
+
+def _told(config: Any, overrides: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return settings for a name on the board: a file by what it holds; weights stand in the name already."""
+    told = []
+    for key, value in overrides:
+        held = str(getattr(config, key, ""))
+        if not held.startswith(_BY_CONTENT):
+            told.append((key, value))
+        elif key != "weights":
+            told.append((key, held.removeprefix(_BY_CONTENT)[:8]))
+    return told
 
 
 def kind_of(registry: Registry, name: str) -> Kind:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import weights
@@ -21,7 +22,6 @@ from bench.store.gc import WORK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import numpy as np
     import pandas as pd
@@ -160,7 +160,9 @@ class Fits:
             what = f"{own.name}, fold {identifier.repeat}/{identifier.fold}: {progress.stage}"
             self.tick(what, progress.done, progress.total, progress.figures)
 
-        context = FitContext(workdir, self.settings.seed, self.settings.device, report)
+        top = Path(self.settings.logs) if self.settings.logs else self.store.root / "logs"
+        logs = top / f"{own.name}-{spec.run}-{identifier.repeat}-{identifier.fold}"
+        context = FitContext(workdir, self.settings.seed, self.settings.device, report, logs)
         result = fit_fold(own, images, data, problem.folds, identifier, context)
         return result, images.failures(data)
 

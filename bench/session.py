@@ -515,7 +515,9 @@ def training(
     """Return how a featurizer is fitted: on every well, or on the wells of ``table`` for one outer fold."""
     seen = dataset.wells[["Metadata_Plate", "Metadata_Well"]] if table is None else table
     wells = dataset.wells.merge(seen[["Metadata_Plate", "Metadata_Well"]].drop_duplicates())
-    return weights.Training(wells, seen, fold, settings.seed, settings.threads, settings.device)
+    logs = Path(settings.logs) if settings.logs else None
+    how = (settings.seed, settings.threads, settings.device, settings.training_processes, logs)
+    return weights.Training(wells, seen, fold, *how)
 
 
 def outer_folds(problem: Problem, *, first_repeat_only: bool) -> list[Fold]:

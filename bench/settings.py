@@ -62,6 +62,10 @@ class Settings:
         Worker processes. They change no result.
     threads
         Threads of a training loop; part of what must be equal for equal bytes.
+    training_processes
+        Processes that train one entrant together, each on its share of every batch; with GPUs one for each.
+    logs
+        Folder for the metrics of trainings; empty: ``logs`` in the store.
     device
         Where training and embedding run.
     plugins
@@ -86,11 +90,13 @@ class Settings:
     seed: int = 0
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    training_processes: int = 1
+    logs: str = ""
     device: str = "cpu"
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, least in (("processes", 0), ("threads", 1), ("seed", 0)):
+        for name, least in (("processes", 0), ("threads", 1), ("training_processes", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.permuted not in PERMUTED:

@@ -34,6 +34,8 @@ class Training:
 
     ``wells`` are the wells it may see and ``table`` what else it may learn from; ``fold`` names the outer
     fold of an inductive featurizer and the digest of its table (None for one fitted on all wells).
+    ``processes`` train together where the featurizer allows it; ``logs`` is the folder that metrics go to,
+    None for the store's own. Neither is in the key.
     """
 
     wells: pd.DataFrame
@@ -42,6 +44,8 @@ class Training:
     seed: int
     threads: int
     device: str
+    processes: int = 1
+    logs: Path | None = None
 
 
 def document(
@@ -77,6 +81,7 @@ def ensure(
 
     The work folder outlives a kill, so the same call goes on from the last checkpoint. A second process that
     fits the same weights at the same time works in a folder of its own, and the first to commit wins.
+    Metrics of the training stay in :func:`logs_folder`.
     """
     from bench.featurize import content_hashes
     from bench.store import digest
@@ -86,38 +91,85 @@ def ensure(
     weights_key = digest(determined_by)
     if store.has(folder(weights_key)):
         return weights_key
-    import torch
-
-    from bench.imaging import field_source
-    from featurizers.base import FitContext
-
-    torch.set_num_threads(training.threads)
 
     def report(progress: Progress) -> None:
         tick(f"{spec.name}: {progress.stage}", progress.done, progress.total, progress.figures)
 
     started = time.perf_counter()
-    with workdir(store.root / WORK / weights_key) as work:
+    place = store.root / WORK / weights_key
+    with workdir(place) as work:
         if store.has(folder(weights_key)):
             return weights_key
-        fields = field_source(
-            dataset,
-            training.wells,
-            featurizer.card.needs,
-            statistics=statistics(store, dataset, sorted(set(training.wells["Metadata_Plate"]))),
-        )
-        context = FitContext(work, training.seed, training.device, report)
-        featurizer.fit(fields, training.table, context)
+        logs = None
+        if work.parent == place:  # a passing folder's training is another's, whose metrics are kept
+            logs = logs_folder(store, spec, weights_key, training)
+            _describe(logs, dataset, spec, featurizer, training, weights_key)
+        save = _fit(store, dataset, spec, featurizer, training, work, logs, report)
         spent = provenance(
             seconds=time.perf_counter() - started,
             peak_memory_mb=peak_memory_mb(),
             threads=training.threads,
             device=training.device,
         )
-        store.commit(
-            folder(weights_key), featurizer.save, {"key_document": determined_by, "provenance": spent}
-        )
+        store.commit(folder(weights_key), save, {"key_document": determined_by, "provenance": spent})
     return weights_key
+
+
+def logs_folder(store: Store, spec: Spec, weights_key: str, training: Training) -> Path:
+    """Return where metrics of a training stay: ``ENTRANT-KEY`` in the store's ``logs`` or another folder."""
+    top = training.logs if training.logs is not None else store.root / "logs"
+    return top / f"{spec.name}-{weights_key[:12]}"
+
+
+def _describe(
+    logs: Path, dataset: Dataset, spec: Spec, featurizer: Featurizer, training: Training, weights_key: str
+) -> None:
+    """Write beside the metrics whose they are."""
+    import json
+
+    about = {
+        "entrant": featurizer.label(),
+        "preset": spec.preset,
+        "settings": dict(spec.overrides),
+        "dataset": [dataset.name, dataset.version],
+        "fold": None if training.fold is None else {k: training.fold[k] for k in ("repeat", "fold")},
+        "seed": training.seed,
+        "weights": folder(weights_key),
+    }
+    logs.mkdir(parents=True, exist_ok=True)
+    (logs / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _fit(
+    store: Store,
+    dataset: Dataset,
+    spec: Spec,
+    featurizer: Featurizer,
+    training: Training,
+    work: Path,
+    logs: Path | None,
+    report: Callable[[Progress], None],
+) -> Callable[[Path], None]:
+    """Train, here or in processes of their own; return what writes the weights into a folder."""
+    of_plate = statistics(store, dataset, sorted(set(training.wells["Metadata_Plate"])))
+    if training.processes > 1 and getattr(featurizer, "data_parallel", False):
+        from bench import torchrun
+
+        saved = torchrun.fit(spec, dataset, store.root, training, work, logs, report)
+
+        def copy(into: Path) -> None:
+            shutil.copytree(saved, into, dirs_exist_ok=True)
+
+        return copy
+    import torch
+
+    from bench.imaging import field_source
+    from featurizers.base import FitContext
+
+    torch.set_num_threads(training.threads)
+    fields = field_source(dataset, training.wells, featurizer.card.needs, statistics=of_plate)
+    featurizer.fit(fields, training.table, FitContext(work, training.seed, training.device, report, logs))
+    return featurizer.save
 
 
 def statistics(store: Store, dataset: Dataset, names: Sequence[str]) -> Callable[[str], PlateStatistics]:

@@ -83,6 +83,12 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="NAME.KEY=VALUE, a featurizer's setting; repeatable.")
     ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights", help="FILE, or NAME=FILE with several entrants: weights to use; repeatable."
+        ),
+    ] = None,
     aggregate: Annotated[
         str | None,
         typer.Option(
@@ -101,8 +107,17 @@ def run(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Of training. \\[default: all cores]")
     ] = None,
+    training_processes: Annotated[
+        int | None,
+        typer.Option(
+            "--training-processes", min=1, help="That train one entrant together, e.g. one per GPU."
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, cuda:1. \\[default: cpu]")
+    ] = None,
+    logs: Annotated[
+        str | None, typer.Option("--logs", help="Folder for metrics of trainings. \\[default: in the store]")
     ] = None,
     plugin: Annotated[
         list[str] | None, typer.Option("--plugin", help="A Python file with entrants; repeatable.")
@@ -140,10 +155,16 @@ def run(
         "seed": seed,
         "processes": processes,
         "threads": threads,
+        "training_processes": training_processes,
+        "logs": logs,
         "device": device,
         "plugins": _tuple(plugin),
     }
     settings = resolve(config, flags)
+    if weights:
+        from bench.given import with_weights
+
+        settings = with_weights(settings, weights)
     if print_config:
         ui.print_text(settings.toml())
         return

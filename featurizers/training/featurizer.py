@@ -80,11 +80,15 @@ class TrainedFeaturizer(Featurizer, Generic[Network]):
     files
         Settings that name a file whose content matters. In the featurizer's own config each is replaced by
         ``sha256:`` and a digest, so that keys know the content and not the place; ``paths`` has the places.
+    data_parallel
+        Whether :meth:`train` shares each batch among the processes that ``torchrun`` starts
+        (:mod:`featurizers.training.parallel`).
     """
 
     trainable = True
     free: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ()
+    data_parallel: ClassVar[bool] = True
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)

@@ -21,5 +21,5 @@ def contents(store: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(store)): path.read_bytes()
         for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name not in exempt and ".cache" not in path.parts
+        if path.is_file() and path.name not in exempt and not {".cache", "logs"} & set(path.parts)
     }
