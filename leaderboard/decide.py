@@ -95,7 +95,8 @@ class Decision:
     df, p
         Degrees of freedom and two-sided p-value of D / sqrt(V).
     mdd80
-        3.2 sqrt(V): true difference found in 80 % of data sets.
+        3.2 sqrt(V): true difference found in 80 % of data sets; NaN for two runs with the same losses, whose
+        spread says nothing of what could be found.
     effective_number
         (sum l0)^2 / sum l0^2.
     verdict
@@ -209,7 +210,7 @@ def decide(
         standard_error=error,
         df=size.df,
         p=p,
-        mdd80=MDD_FACTOR * error,
+        mdd80=MDD_FACTOR * error if error > 0 else math.nan,
         effective_number=effective,
         verdict=judge(difference, resolved=abs(difference) > half, margin=margin),
         p_worse=worse,

@@ -113,6 +113,8 @@ def by_readouts(board: Board, parts: Mapping[str, frozenset[str]], what: str) ->
             f"{board.title}: no {what} has {LEAST_MEMBERS} of its {len(on_board)} readouts ({known} are "
             "annotated); names must be those of the layer"
         )
+    outside = len(on_board) - len(on_board & frozenset().union(*(parts[name] for name in kept)))
+    note = f"{outside} of {len(on_board)} readouts stand in no {what} shown here" if outside else ""
     for name in kept:
         for entry in _shown(board):
             part = restrict(entry, parts[name])
@@ -124,7 +126,7 @@ def by_readouts(board: Board, parts: Mapping[str, frozenset[str]], what: str) ->
             found = skill_interval(own, board.rules.level, measured=entry.variance_measured)
             part_of = (board.title, name, len(part.readouts), "readouts")
             values = (own.skill, found.low, found.high)
-            rows.append((*part_of, names[entry.run], entry.role, entry.run, *values, ""))
+            rows.append((*part_of, names[entry.run], entry.role, entry.run, *values, note))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -62,6 +62,9 @@ def leaderboard(
         list[Path] | None,
         typer.Option("--add", help="An archive of `bench submit export` to merge first; repeatable."),
     ] = None,
+    plugin: Annotated[
+        list[str] | None, typer.Option("--plugin", help="For --add: a Python file with tasks; repeatable.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
 ) -> None:
     """Print the boards of the runs in a store.
@@ -76,7 +79,7 @@ def leaderboard(
     from leaderboard import Rules
 
     opened = Store(Path(store), create=False)
-    refused = _merge(opened, add or [])
+    refused = _merge(opened, add or [], tuple(plugin or ()))
     wanted = {"dataset": dataset, "task": task, "layer": layer, "head": head, "protocol": protocol}
     chosen = entries.records(opened, wanted)
     if not chosen:
@@ -98,7 +101,7 @@ def leaderboard(
         raise typer.Exit(PARTIAL)
 
 
-def _merge(store: Store, archives: list[Path]) -> bool:
+def _merge(store: Store, archives: list[Path], plugins: tuple[str, ...]) -> bool:
     """Merge archives and say what became of their runs; return whether any was refused."""
     if not archives:
         return False
@@ -106,7 +109,7 @@ def _merge(store: Store, archives: list[Path]) -> bool:
 
     refused = False
     for path in archives:
-        done = merge(store, path)
+        done = merge(store, path, plugins)
         ui.err().print(f"{path}: {len(done.runs)} merged, {len(done.refused)} refused", markup=False)
         for sentence in done.refused:
             ui.err().print(f"Refused: {sentence}.", markup=False, soft_wrap=True)

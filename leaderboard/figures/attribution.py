@@ -84,11 +84,16 @@ def attribution(examples: Sequence[Explained], title: str, caption: str) -> Figu
                 "picture:N",
                 sort=list(dict.fromkeys(data["picture"])),
                 title=None,
-                header=alt.Header(labelAngle=0, labelAlign="left", labelLimit=260),
+                header=alt.Header(labelAngle=0, labelAlign="left", labelAnchor="middle", labelLimit=260),
             ),
-            column=alt.Column("channel:N", sort=list(examples[0].channels), title=None),
-            spacing=4,
+            column=alt.Column(
+                "channel:N",
+                sort=list(examples[0].channels),
+                title=None,
+                header=alt.Header(labelAnchor="middle"),
+            ),
         )
+        .properties(spacing={"row": 6, "column": 6})
     )
     return Figure("attribution", title, caption, chart, data.drop(columns="image"), wide=True)
 

@@ -75,9 +75,9 @@ def _rows(rows: pd.DataFrame) -> Iterator[Any]:
 
 def _legend(own: pd.DataFrame) -> str:
     counted = f"n: {' or '.join(dict.fromkeys(own['of']))}."
-    notes = [note for note in dict.fromkeys(own["note"]) if note]
-    if notes:
-        return f"{counted} {' '.join(f'{note}.' for note in notes)}"
+    notes = [f"{note}." for note in dict.fromkeys(own["note"]) if note]
+    counted = " ".join([counted, *notes])
     if own["low"].isna().all():
-        return f"{counted} Points: error rates under this protocol are unknown."
+        known = own["of"].ne("readouts").all() or "without an interval" in counted
+        return counted if known else f"{counted} Points: error rates under this protocol are unknown."
     return f"{counted} Intervals are of one part each, not corrected for looking at many."

@@ -75,7 +75,7 @@ def _render(
         for number, board in enumerate(ranked.boards)
     ]
     shared = list(material.figures)
-    document = _document(ranked.boards, sections, shared, material)
+    document, data = _documents(ranked.boards, sections, shared, material)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -90,6 +90,7 @@ def _render(
         script=Markup(asset("report.js")),  # noqa: S704
         library=Markup(drawing_library()),  # noqa: S704
         document=Markup(in_script(document)),  # noqa: S704  # escaped for a script element
+        data=Markup(in_script(data)),  # noqa: S704
     )
     return text, sections, shared
 
@@ -128,13 +129,13 @@ def asset(name: str) -> str:
     return files("leaderboard").joinpath(TEMPLATES, name).read_text(encoding="utf-8")
 
 
-def _document(
+def _documents(
     boards: Sequence[Board],
     sections: Sequence[Section],
     shared: Sequence[Figure | Table | Absent],
     material: Material,
-) -> dict[str, Any]:
-    """Return what the script reads: readouts of every board, figures with their data, tables."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the script reads at once (readouts of every board, figures), and the figures' data."""
     panels: list[tuple[str, ...]] = []
     described: list[dict[str, Any]] = []
     figures: dict[str, Any] = {}
@@ -169,9 +170,8 @@ def _document(
         "boards": described,
         "panels": [list(panel) for panel in panels],
         "figures": figures,
-        "data": data,
         "annotation": annotation,
-    }
+    }, data
 
 
 def _figure(figure: Figure, data: dict[str, Any]) -> dict[str, Any]:

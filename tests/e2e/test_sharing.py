@@ -20,6 +20,7 @@ from bench.sharing.export import export
 from bench.sharing.merge import merge
 from bench.store import Store
 from bench.store.tables import read_matrix, write_matrix
+from tests.bench.shelf import command
 
 
 def run_of(store: Store, label: str) -> str:
@@ -185,3 +186,106 @@ def test_floors_and_existing_files_are_not_exported(scored: Path, archive: Path,
         export(store, [run_of(store, "training mean")], tmp_path / "floor.zip")
     with pytest.raises(BenchError, match="exists"):
         export(store, [run_of(store, "intensity")], archive)
+
+
+def _named(name):
+    return lambda archive: repacked(archive, lambda files, _: files.update({name: b"x"}))
+
+
+def _said(change):
+    return lambda archive: repacked(archive, lambda _, index: change(index["runs"][0]))
+
+
+def _link(archive: Path) -> Path:
+    out = archive.with_name("link.zip")
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(out, "w") as new:
+        new.writestr("entry.json", old.read("entry.json"))
+        link = zipfile.ZipInfo(f"runs/{'a' * 16}/scores.parquet")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        new.writestr(link, "/etc/passwd")
+    return out
+
+
+def _newer(archive: Path) -> Path:
+    out = archive.with_name("newer.zip")
+    with zipfile.ZipFile(out, "w") as new:
+        new.writestr("entry.json", json.dumps({"format": "wellbench-entry", "schema_version": 2}))
+    return out
+
+
+def _other_predictions(archive: Path) -> Path:
+    def swap(files, _):
+        one, two = [name for name in sorted(files) if "predictions" in name][:2]
+        files[one] = files[two]
+
+    return repacked(archive, swap, rehash=False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        pytest.param(_named("/etc/x"), "unsafe path '/etc/x'", id="absolute"),
+        pytest.param(_named("runs/../../x"), "unsafe path", id="upwards"),
+        pytest.param(_link, "is a link", id="link"),
+        pytest.param(
+            lambda archive: repacked(
+                archive, lambda files, _: files.update({first(files): b"\0" * (8 << 20)})
+            ),
+            "taken for a bomb",
+            id="oversize",
+        ),
+        pytest.param(_newer, "install a newer wellbench", id="newer schema"),
+        pytest.param(
+            _said(lambda own: own["problem"].update(readouts="0")), "readouts are not those", id="readouts"
+        ),
+        pytest.param(
+            _said(lambda own: own["protocol"].update(hash="0")), "its protocol is '0'", id="protocol"
+        ),
+        pytest.param(_other_predictions, "its sha256 differs", id="predictions"),
+    ],
+)
+def test_the_command_refuses_an_archive_with_the_reason_and_takes_nothing(
+    scored: Path, archive: Path, capsys, spoil, message
+) -> None:
+    store = Store(scored)
+    before = store.list()
+    status, out, told = command(capsys, "leaderboard", "--store", scored, "--add", spoil(archive))
+    assert (status, out) == (1, "")
+    assert message in told.replace("\n", " ")
+    assert "Traceback" not in told
+    assert store.list() == before
+
+
+def test_an_imported_run_beside_its_original_resolves_nothing_and_says_so(
+    here: Store, archive: Path, capsys
+) -> None:
+    status, out, told = command(
+        capsys, "leaderboard", "--store", here.root, "--add", archive, "--format", "markdown"
+    )
+    assert status == 0
+    assert "1 merged, 0 refused" in told
+    assert "intensity \\[imported\\]" in out
+    assert "0.000 mean skill" not in out
+    assert "The ranked runs have the same losses: there is nothing to tell apart." in out
+
+
+def test_a_task_from_a_plugin_is_merged_with_its_file(here: Store, archive: Path, capsys, tmp_path) -> None:
+    marked = tmp_path / "executed"
+    plugin = tmp_path / "own.py"
+    plugin.write_text(f"open({str(marked)!r}, 'w').close()\n", encoding="utf-8")
+    words = ("leaderboard", "--store", here.root, "--add", archive)
+    command(capsys, *words)
+    assert not marked.exists()
+    command(capsys, *words, "--plugin", plugin)
+    assert marked.exists()
+
+
+def test_export_through_the_command_says_what_it_wrote_or_why_not(scored: Path, capsys, tmp_path) -> None:
+    store, out = Store(scored), tmp_path / "e.zip"
+    words = ("submit", "export", "--store", scored, "--out", out)
+    status, told, _ = command(capsys, *words, run_of(store, "intensity")[:8])
+    assert (status, out.exists()) == (0, True)
+    assert "intensity" in told
+    status, _, why = command(capsys, *words[:-1], tmp_path / "f.zip", run_of(store, "training mean"))
+    assert (status, (tmp_path / "f.zip").exists()) == (1, False)
+    assert "role floor" in why

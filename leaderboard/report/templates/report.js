@@ -104,9 +104,11 @@ function tableRows(table) {
 // ---------------------------------------------------------------- figures
 const rowsOf = (() => {
   const known = new Map();
+  let data = null;
   return (name) => {
     if (known.has(name)) return known.get(name);
-    const { length, columns } = documentData.data[name];
+    data ??= JSON.parse(document.getElementById("data").textContent);
+    const { length, columns } = data[name];
     const read = Object.entries(columns).map(([field, values]) =>
       Array.isArray(values) ? [field, (i) => values[i]] : [field, (i) => values.levels[values.codes[i]]]);
     const rows = Array.from({ length }, (_, i) => Object.fromEntries(read.map(([field, at]) => [field, at(i)])));
@@ -135,9 +137,15 @@ function specOf(figure, ink) {
   const datasets = Object.fromEntries(figure.data.map((name) => [name, structuredClone(rowsOf(name))]));
   return { ...structuredClone(figure.spec), datasets: { ...datasets, ...(figure.inline ?? {}) }, config: look(ink) };
 }
+// The drawing library is read when the first figure is drawn: the page can be used before.
+let library = null;
+function vegaEmbedded(...given) {
+  library ??= new Function(document.getElementById("library").textContent + "\nreturn window.vegaEmbed;")();
+  return library(...given);
+}
 async function draw(container, figure) {
   container.dataset.drawn = "yes";
-  await vegaEmbed(container, specOf(figure, "currentColor"), {
+  await vegaEmbedded(container, specOf(figure, "currentColor"), {
     mode: "vega-lite", actions: false, renderer: "svg", ast: false, tooltip: { sanitize: (v) => escapeText(v) },
   });
 }
@@ -150,7 +158,7 @@ async function exportFigure(figure, kind) {
   spec.config.background = "white";
   if (spec.width === "container") spec.width = 560;
   spec.title = figure.title;
-  const { view, finalize } = await vegaEmbed(make("div"), spec, { mode: "vega-lite", actions: false, renderer: "svg" });
+  const { view, finalize } = await vegaEmbedded(make("div"), spec, { mode: "vega-lite", actions: false, renderer: "svg" });
   if (kind === "svg") save(new Blob([await view.toSVG()], { type: "image/svg+xml" }), figure.name + ".svg");
   else {
     const canvas = await view.toCanvas(2);
@@ -196,7 +204,6 @@ function drawNow(node) {
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); drawNow(entry.target); }
 }, { rootMargin: "300px" });
-[...waiting.keys()].forEach((node) => seen.observe(node));
 const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 30));
 async function drawRest() {
   const next = waiting.keys().next();
@@ -204,7 +211,6 @@ async function drawRest() {
   await drawNow(next.value);
   idle(drawRest);
 }
-setTimeout(() => idle(drawRest), 600);
 window.addEventListener("beforeprint", () => all("details:not(.as-table)").forEach((d) => { d.open = true; }));
 
 all("[data-save='csv']").forEach((button) => {
@@ -457,4 +463,10 @@ ui.board.addEventListener("change", () => { state.board = Number(ui.board.value)
 for (const box of [ui.run, ui.rival, ui.filter]) box.addEventListener("change", refresh);
 ui.text.addEventListener("input", refresh);
 fillRuns();
-load().then(() => { document.documentElement.dataset.ready = "yes"; });
+// The first paint and the search come before any figure.
+requestAnimationFrame(() => setTimeout(async () => {
+  await load();
+  document.documentElement.dataset.ready = "yes";
+  [...waiting.keys()].forEach((node) => seen.observe(node));
+  setTimeout(() => idle(drawRest), 600);
+}));
