@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 import warnings
 
@@ -60,6 +61,7 @@ def main() -> None:
         start = time.process_time()
         head = Logistic(config).fit(X[train], Y[train], mask[train], groups[train])
         own += time.process_time() - start
+        print(f"outer fold {k + 1} of {given.outer}: {own:.1f} s so far", file=sys.stderr, flush=True)
         alphas = head.penalties_[:-1]
     assert alphas is not None
 

@@ -140,6 +140,9 @@ class Head(ABC):
     """Attributes that ``predict`` reads, for :mod:`tasks.heads.saved`; empty for a head that cannot be
     saved."""
 
+    device: str = "cpu"
+    """Where it computes, in torch's words; heads that know only the processor do not ask."""
+
     @classmethod
     def for_protocol(cls, protocol: Protocol) -> Head:  # noqa: ARG003 a head without such settings ignores it
         """Return a head with the protocol's menu and budget (``inner_folds``, ``seed``, ``penalties``)."""

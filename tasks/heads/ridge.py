@@ -14,13 +14,17 @@ blocks of readouts. The decompositions and the final coefficients are float64. T
 which only choose a penalty, use float32 products by default, and fewer of them than there are penalties: the
 shrinkage s² / (s² + α), as a function of s, hardly differs between neighbours on a grid, the less the
 narrower the range of s. So the directions are divided into :data:`BANDS` by their s, and within a band every
-penalty's prediction is a combination of those of a few penalties, within :data:`SPAN`. The predictions of all
-penalties are then one more product, of the combinations' weights with the few.
+penalty's prediction is a combination of those of a few penalties, within :data:`SPAN`. The residuals of all
+are then one more product, of the combinations' weights with the few and, at weight −1, the readouts.
+
+Folds are decomposed, and blocks of readouts fitted, in as many threads as the linear algebra has; on another
+device than ``cpu`` torch does the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +32,7 @@ import numpy as np
 
 from tasks.base import Head
 from tasks.folds import assign
+from tasks.heads.arrays import device, each, eigh, host, namespace, put
 from tasks.heads.menu import finite, pick
 from tasks.protocol import LogGrid
 
@@ -47,7 +52,7 @@ SPAN = 1e-6
 """Largest error of a shrinkage, between 0 and 1, that is combined from those of other penalties."""
 
 ROWS = 16
-"""Validation rows whose residuals are formed at a time."""
+"""Validation rows whose residuals are formed at a time, so that they stay in the processor's cache."""
 
 BANDS = 3
 """Bands of directions; more of them need fewer products with the readouts and more with the weights."""
@@ -81,56 +86,52 @@ class RidgeConfig:
 class _Basis:
     """A decomposition: ``left`` (D, k), ``right`` (k, m), ``squares`` (k,) and the rows' ``centre`` (D,)."""
 
-    left: NDArray[np.float64]
-    right: NDArray[np.float64]
-    squares: NDArray[np.float64]
-    centre: NDArray[np.float64]
+    left: Any
+    right: Any
+    squares: Any
+    centre: Any
 
 
 @dataclass(frozen=True, eq=False)
 class _Inner:
-    """An inner fold.
+    """An inner fold, its validation rows standing together.
 
     Parameters
     ----------
     valid
-        (m,) its validation rows.
+        Its v validation rows of the m.
     right
-        (k, m - v) takes the training readouts to the directions.
+        (k, m - v) takes the training readouts to the directions; its rows sum to 0.
     parts
         Per product, the directions it is about and the shrunk scores (v, directions) of the validation rows.
     weights
-        (A + 1, parts) of the products in the prediction of each penalty; zeros for the mean, which is last.
-        None where each product is a penalty's own.
+        (A + 1, parts + 1) of the products and, last, of the readouts in the residuals of each penalty; the
+        mean, the last of them, has no product.
     """
 
-    valid: NDArray[np.bool_]
-    right: NDArray[Any]
-    parts: list[tuple[slice, NDArray[Any]]]
-    weights: NDArray[Any] | None
+    valid: slice
+    right: Any
+    parts: list[tuple[slice, Any]]
+    weights: Any
 
-    def losses(self, z: NDArray[Any]) -> NDArray[np.float64]:
+    def losses(self, z: Any) -> NDArray[np.float64]:
         """Squared validation errors (A + 1, t) of readouts z (m, t)."""
-        train = z[~self.valid]
-        centre = train.mean(axis=0)
-        train -= centre
-        projected = self.right @ train  # (k, t)
-        target = z[self.valid]
-        target -= centre
-        v, t = target.shape
-        predictions = np.empty((v, len(self.parts), t), z.dtype)
+        xp, (a, b) = namespace(z), (self.valid.start, self.valid.stop)
+        (m, t), v = z.shape, b - a
+        centre = (z[:a].sum(axis=0) + z[b:].sum(axis=0)) / (m - v)
+        projected = self.right[:, :a] @ z[:a] + self.right[:, a:] @ z[b:]  # (k, t)
+        made = {"dtype": z.dtype, "device": device(z)}
+        products = xp.empty((len(self.parts) + 1, v, t), **made)
         for i, (band, left) in enumerate(self.parts):
-            np.matmul(left, projected[band], out=predictions[:, i])
-        total = np.zeros((len(self.parts if self.weights is None else self.weights), t))
-        for start in range(0, v, ROWS):  # few rows at a time stay in the processor's cache
-            own = predictions[start : start + ROWS]
-            if self.weights is not None:
-                own = np.matmul(self.weights, own)  # (A + 1, parts) @ (ROWS, parts, t)
-            own -= target[start : start + ROWS, None]
-            total += np.einsum("vat,vat->at", own, own)
-        if self.weights is None:
-            total = np.concatenate([total, np.einsum("vt,vt->t", target, target)[None]])
-        return total
+            xp.matmul(left, projected[band], out=products[i])
+        products[-1] = z[a:b] - centre
+        rows = ROWS if isinstance(z, np.ndarray) else v
+        total = xp.zeros((len(self.weights), t), dtype=xp.float64, device=made["device"])
+        for start in range(0, v, rows):
+            own = products[:, start : start + rows].reshape(len(products), -1)
+            residuals = (self.weights @ own).reshape(len(self.weights), -1, t)
+            total += xp.einsum("avt,avt->at", residuals, residuals)
+        return host(total)
 
 
 class Ridge(Head):
@@ -154,7 +155,7 @@ class Ridge(Head):
     """
 
     name = "ridge"
-    version = "2"
+    version = "3"
     saved = ("_origin", "coef_", "intercept_")
 
     def __init__(self, config: RidgeConfig | None = None) -> None:
@@ -188,7 +189,9 @@ class Ridge(Head):
         self.chosen_ = {"alpha": np.full(T, np.inf)}
         for columns, rows in patterns(mask):
             if rows.any():
-                self._fit_pattern(centred[rows], Y, rows, columns, fold[rows])
+                # Rows of a fold stand together.
+                own = np.flatnonzero(rows)[np.argsort(fold[rows], kind="stable")]
+                self._fit_pattern(centred[own], Y, own, columns, fold[own])
         return self
 
     def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -204,58 +207,68 @@ class Ridge(Head):
         self,
         X: NDArray[np.float64],
         Y: NDArray[np.floating[Any]],
-        rows: NDArray[np.bool_],
+        rows: NDArray[np.int64],
         columns: NDArray[np.int64],
         fold: NDArray[np.int16],
     ) -> None:
-        """Fit the readouts ``columns``, all observed in exactly ``rows``; X and ``fold`` are those rows."""
+        """Fit the readouts ``columns``, all observed in exactly ``rows``; X and ``fold`` are those rows, fold
+        after fold.
+        """
         rotation = None
         if X.shape[1] > 2 * len(X):
             # Ridge does not change under rotations: wide features cost no more columns than there are rows.
             rotation, upper = np.linalg.qr(X.T)  # (D, m), (m, m)
             X = upper.T
-        present = np.unique(fold)
-        loss = np.zeros((len(self.penalties_), len(columns)))
-        if len(present) > 1:
-            inner = [self._prepare(X, fold == k) for k in present]
-            for place in self._blocks(np.arange(len(columns))):
-                y = Y[np.ix_(rows, columns[place])].astype(np.float64)
-                # Unit variance keeps float32 squares in range whatever the readout's scale.
-                unit = y.std(axis=0)
-                unit[unit == 0.0] = 1.0
-                z = ((y - y.mean(axis=0)) / unit).astype(self.config.products)
-                loss[:, place] = sum(own.losses(z) for own in inner) * unit**2
-            best, self.inner_loss_[columns] = pick(loss, np.ones(len(columns), bool), TIES)
-            self.chosen_["alpha"][columns] = self.penalties_[best]
-        basis = _decompose(X)
-        for place in self._blocks(np.arange(len(columns))):
-            own = columns[place]
-            y = Y[np.ix_(rows, own)].astype(np.float64)
-            centre = y.mean(axis=0)
-            shrunk = (basis.right @ (y - centre)) / (basis.squares[:, None] + self.chosen_["alpha"][own])
-            coef = basis.left @ shrunk  # (D, k) @ (k, block)
-            self.coef_[:, own] = coef if rotation is None else rotation @ coef
-            self.intercept_[own] = centre - basis.centre @ coef
+        edges = np.flatnonzero(np.diff(fold, prepend=-1, append=-1))
+        folds = [slice(int(a), int(b)) for a, b in pairwise(edges)] if len(edges) > 2 else []
+        blocks = list(self._blocks(columns))
+        x, local = put(X, self.device), self.device == "cpu"
+        threaded = local and len(blocks) > 1
+        todo = [partial(self._prepare, x, own) for own in folds]
+        *inner, basis = each(lambda own: own(), [*todo, partial(_decompose, x)], threaded=threaded)
 
-    def _prepare(self, X: NDArray[np.float64], valid: NDArray[np.bool_]) -> _Inner:
-        """Decompose one inner fold's training rows and shrink its validation rows."""
+        def fit(place: NDArray[np.int64]) -> None:
+            y = _taken(Y, rows, place)  # (m, block) float64
+            centre = y.mean(axis=0)
+            y -= centre
+            if folds:
+                # Unit variance keeps float32 squares in range whatever the readout's scale.
+                unit = np.sqrt(np.einsum("mt,mt->t", y, y) / len(y))
+                unit[unit == 0.0] = 1.0
+                z = put((y / unit).astype(self.config.products), self.device)
+                loss = sum(own.losses(z) for own in inner) * unit**2
+                best, self.inner_loss_[place] = pick(loss, np.ones(len(place), bool), TIES)
+                self.chosen_["alpha"][place] = self.penalties_[best]
+            shrunk = basis.right @ put(y, self.device)  # (k, block)
+            shrunk /= basis.squares[:, None] + put(self.chosen_["alpha"][place], self.device)
+            coef = host(basis.left @ shrunk)  # (D, k) @ (k, block)
+            self.coef_[:, place] = coef if rotation is None else rotation @ coef
+            self.intercept_[place] = centre - host(basis.centre) @ coef
+
+        each(fit, blocks, threaded=threaded)
+
+    def _prepare(self, x: Any, valid: slice) -> _Inner:
+        """Decompose one inner fold's training rows of x (m, D) and shrink its validation rows."""
+        xp = namespace(x)
         dtype = np.dtype(self.config.products)
-        basis = _decompose(X[~valid])
-        scores = (X[valid] - basis.centre) @ basis.left  # (v, k)
+        basis = _decompose(xp.concat([x[: valid.start], x[valid.stop :]]), dtype.name)
+        scores = (x[valid] - basis.centre) @ basis.left  # (v, k)
         finite = self.penalties_[:-1]
-        parts: list[tuple[slice, NDArray[Any]]] = []
+        parts: list[tuple[slice, Any]] = []
         rows = []
-        for band in _bands(len(basis.squares), BANDS if dtype == np.float32 else 1):
-            squares = basis.squares[band]
-            few, weights = _span(squares, finite, SPAN if dtype == np.float32 else 0.0)
+        squares = host(basis.squares)
+        for band in _bands(len(squares), BANDS if dtype == np.float32 else 1):
+            few, weights = _span(squares[band], finite, SPAN if dtype == np.float32 else 0.0)
             # The penalty acts on the few validation rows, not on the many readouts.
-            parts += [(band, (scores[:, band] / (squares + a)).astype(dtype)) for a in finite[few]]
+            parts += [
+                (band, xp.astype(scores[:, band] / (basis.squares[band] + a), getattr(xp, dtype.name)))
+                for a in finite[few].tolist()
+            ]
             rows.append(weights)
-        if dtype == np.float64:
-            return _Inner(valid, basis.right, parts, None)
-        whole = np.zeros((len(self.penalties_), len(parts)))
-        whole[:-1] = np.concatenate(rows, axis=1)
-        return _Inner(valid, basis.right.astype(dtype), parts, whole.astype(dtype))
+        whole = np.zeros((len(self.penalties_), len(parts) + 1))
+        whole[:-1, :-1] = np.concatenate(rows, axis=1)
+        whole[:, -1] = -1.0
+        return _Inner(valid, basis.right, parts, put(whole.astype(dtype), self.device))
 
     def _blocks(self, columns: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         for start in range(0, len(columns), self.config.block):
@@ -305,21 +318,26 @@ def patterns(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArr
         yield columns[inverse == p], mask[:, first[p]]
 
 
-def _decompose(X: NDArray[np.float64]) -> _Basis:
-    """Decompose X (m, D), centred here, by the smaller of its two Gram matrices."""
+def _taken(
+    Y: NDArray[np.floating[Any]], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return rows and columns of Y as float64; columns that stand side by side are read as they stand."""
+    first, last = columns[0], columns[-1]
+    side_by_side = last - first == len(columns) - 1
+    own = Y[:, first : last + 1] if side_by_side else Y[:, columns]
+    return own[rows].astype(np.float64)
+
+
+def _decompose(X: Any, dtype: str = "float64") -> _Basis:
+    """Decompose X (m, D), centred here, by the smaller of its two Gram matrices; ``right`` is a ``dtype``."""
+    xp = namespace(X)
     centre = X.mean(axis=0)
     X = X - centre
     m, D = X.shape
+    kind = getattr(xp, dtype)
     if m >= D:
-        squares, V = _eigh(X.T @ X)
-        return _Basis(V, (X @ V).T, squares.clip(min=0.0), centre)
-    squares, U = _eigh(X @ X.T)
-    return _Basis(X.T @ U, U.T, squares.clip(min=0.0), centre)
-
-
-def _eigh(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues and vectors by divide and conquer (a third faster here than ``numpy.linalg.eigh``)."""
-    from scipy.linalg import eigh
-
-    values, vectors = eigh(gram, driver="evd", check_finite=False, overwrite_a=True)
-    return values, vectors
+        squares, V = eigh(X.T @ X)
+        right = (xp.astype(X, kind) @ xp.astype(V, kind)).T
+        return _Basis(V, right, squares.clip(min=0.0), centre)
+    squares, U = eigh(X @ X.T)
+    return _Basis(X.T @ U, xp.astype(U.T, kind), squares.clip(min=0.0), centre)

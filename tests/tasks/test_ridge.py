@@ -187,11 +187,60 @@ def test_losses_combined_from_few_penalties_are_those_of_every_penalty(D):
         Ridge(RidgeConfig(grid, products=products)).fit(X, Y, mask, groups)
         for products in ("float32", "float64")
     )
-    inner = combined._prepare(X - X.mean(axis=0), assign(groups, 4, 0) == 1)
+    fold = assign(groups, 4, 0)
+    order = np.argsort(fold, kind="stable")
+    own = slice(*np.flatnonzero(np.diff(fold[order], prepend=-1, append=-1))[1:3])  # the second fold's rows
+    X, Y = X[order], Y[order]
+    inner = combined._prepare(X - X.mean(axis=0), own)
     assert len({id(left) for _, left in inner.parts}) == len(inner.parts) < 30
     assert sum(left.shape[1] for _, left in inner.parts) < 10 * len(inner.right)
     z = ((Y - Y.mean(axis=0)) / Y.std(axis=0)).astype(np.float32)
-    full = each._prepare(X - X.mean(axis=0), assign(groups, 4, 0) == 1)
+    full = each._prepare(X - X.mean(axis=0), own)
     assert [left.shape[1] for _, left in full.parts] == [len(full.right)] * 20
     np.testing.assert_allclose(inner.losses(z), full.losses(z.astype(float)), rtol=1e-4)
     np.testing.assert_allclose(combined.inner_loss_, each.inner_loss_, rtol=1e-4)
+
+
+@pytest.mark.parametrize("D", [10, 200], ids=["tall", "wide"])
+def test_torch_gives_what_numpy_gives(D):
+    X, Y, mask, groups = problem(D=D, missing=0.1)
+    config = RidgeConfig(GRID, products="float64")
+    numpy = Ridge(config).fit(X, Y, mask, groups)
+    torch = Ridge(config)
+    torch.device = "cpu:0"
+    torch.fit(X, Y, mask, groups)
+    np.testing.assert_array_equal(torch.chosen_["alpha"], numpy.chosen_["alpha"])
+    np.testing.assert_allclose(torch.inner_loss_, numpy.inner_loss_, rtol=1e-6)
+    np.testing.assert_allclose(exact(torch, X), exact(numpy, X), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("products", ["float32", "float64"])
+def test_a_gpu_gives_what_the_processor_gives(products):
+    X, Y, mask, groups = problem(m=400, D=60, T=600)
+    config = RidgeConfig(GRID, products=products)
+    here, there = Ridge(config).fit(X, Y, mask, groups), Ridge(config)
+    there.device = "cuda"
+    there.fit(X, Y, mask, groups)
+    np.testing.assert_array_equal(there.chosen_["alpha"], here.chosen_["alpha"])
+    np.testing.assert_allclose(exact(there, X), exact(here, X), rtol=1e-6, atol=1e-6)
+
+
+def test_a_device_that_is_not_there_is_named():
+    X, Y, mask, groups = problem()
+    head = Ridge(RidgeConfig(GRID))
+    head.device = "nowhere:7"
+    with pytest.raises(TaskError, match="nowhere:7"):
+        head.fit(X, Y, mask, groups)
+
+
+def test_threads_over_blocks_change_no_byte():
+    from threadpoolctl import threadpool_limits
+
+    X, Y, mask, groups = problem(m=120, D=20, T=60)
+    fitted = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            fitted.append(Ridge(RidgeConfig(GRID, block=13)).fit(X, Y, mask, groups))
+    assert fitted[0].coef_.tobytes() == fitted[1].coef_.tobytes()
+    assert fitted[0].inner_loss_.tobytes() == fitted[1].inner_loss_.tobytes()
