@@ -195,6 +195,7 @@ def _settings(asked: Mapping[str, Any], record: Mapping[str, Any], out: Store, o
     return replace(
         settings,
         store=str(out.root),
+        logs="",  # metrics of the rerun stay in its own store
         dataset=other.dataset or asked["dataset"],
         featurizers=own_preset or words,
         controls=name if is_control else "none",

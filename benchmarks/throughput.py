@@ -9,9 +9,9 @@ loop over tensors that lie in memory on the device, ready to use. Both alternate
 the bare loop's best time over ours.
 
 **Training** of ``mae`` with the poster's network and mask ratio: whole steps of the loop's own code (batch
-from disk, scaling, turns, masking, forward, backward, Lion), in crops per second. ``utilisation`` is the share
-of the device's matrix product rate, measured here in the same arithmetic, that the floating-point operations
-of forward and backward (counted by torch) make up.
+from disk, scaling, turns, masking, forward, backward, Lion), in crops per second. ``utilisation`` is the
+share of the device's matrix product rate, measured here in the same arithmetic, that the floating-point
+operations of forward and backward (counted by torch) make up.
 
 Time is the processor's with one thread on a CPU, so that other work on the machine hardly counts, and the
 clock's on a GPU. Rows are appended to ``--out``, with the kind of the machine.

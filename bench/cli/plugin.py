@@ -52,6 +52,9 @@ def check(
         list[str] | None,
         typer.Option("--set", help="Setting as NAME.KEY=VALUE; repeatable.", show_default=False),
     ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="File of weights to test it with.", show_default=False)
+    ] = None,
     plugin: Annotated[
         list[Path] | None,
         typer.Option("--plugin", help="Python file whose classes are added; repeatable.", show_default=False),
@@ -72,6 +75,8 @@ def check(
     overrides = parse_overrides(set_ or [])
     for stranger in overrides.keys() - set(names):
         raise UsageError(f"--set {stranger}: that is not what is tested, which is {', '.join(names)}")
+    for name in names if weights else ():
+        overrides.setdefault(name, {})["weights"] = weights
     results = {name: _results(registry, name, preset, overrides.get(name, {}), channels) for name in names}
     if json:
         ui.emit({name: [dataclasses.asdict(r) for r in found] for name, found in results.items()})
