@@ -100,7 +100,7 @@ def training_table(problem: Problem, repeat: int, fold: int, readouts: Paired | 
     -------
     One row per well of a training unit, with the well's metadata and ``perturbation``; wells of tested
     perturbations are absent. With ``readouts`` follow ``control``, true for negative controls (those of the
-    plates that training wells stand on; without readouts there are none), and one column per readout.
+    plates that training wells stand on; they have no perturbation), and one column per readout.
     """
     from tasks import folds as draw
 
@@ -123,7 +123,7 @@ def _table(problem: Problem, units: NDArray[np.int64], readouts: Paired | None) 
     plates = set(table[PLATE])
     beside = np.flatnonzero(data.well_control & data.wells[PLATE].isin(plates).to_numpy())
     beside = np.setdiff1d(beside, well)
-    lower = data.wells.iloc[beside].reset_index(drop=True).assign(perturbation="")
+    lower = data.wells.iloc[beside].reset_index(drop=True).assign(perturbation=None)
     whole = pd.concat([table, lower], ignore_index=True)
     whole["control"] = np.concatenate([np.zeros(len(well), bool), np.ones(len(beside), bool)])
     values = np.full((len(whole), len(readouts.columns)), np.nan, np.float32)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from featurizers.base import Card, Channel, Embedding, FeaturizerError, Field, FieldSource, FitContext
 from featurizers.tide.config import NAME, PRESETS, TideConfig
 from featurizers.training.featurizer import Trained, TrainedFeaturizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
+    from featurizers.crops import Crops
     from featurizers.tide.model import Reader
 
 DRUGS = "interventions.json"
-_DIGEST = "sha256:"
 
 
 class Tide(TrainedFeaturizer["Reader"]):
@@ -53,20 +54,12 @@ class Tide(TrainedFeaturizer["Reader"]):
     presets: ClassVar[Mapping[str, Any]] = PRESETS
     level = "cell"
     free = ("micro_batch", "read")
+    files = ("transcriptome",)
 
     config: TideConfig
 
-    def __init__(self, config: TideConfig | None = None) -> None:
-        super().__init__(config)
-        self.interventions: tuple[str, ...] = ()
-        self._file: Path | None = None
-        named = self.config.transcriptome
-        if named and not named.startswith(_DIGEST):
-            from featurizers.foundation.weights import digest
-
-            self._file = Path(named)
-            self.config = replace(self.config)  # a copy of its own, whose file is named by content
-            object.__setattr__(self.config, "transcriptome", f"{_DIGEST}{digest(self._file)}")
+    interventions: tuple[str, ...] = ()
+    """Drugs of the codebook, in the order of its rows; none where there were no pairs."""
 
     def columns(self, channels: Sequence[Channel]) -> tuple[str, ...]:
         """Return ``tide_000``, ...: one per dimension of what is read, whatever the channels."""
@@ -77,12 +70,8 @@ class Tide(TrainedFeaturizer["Reader"]):
         """Train on the crops of ``fields`` and on ``table``: drug, dose, structure and readouts of wells."""
         from featurizers.tide.train import train
 
-        if self.config.transcriptome and self._file is None:
-            msg = (
-                f"{NAME}: transcriptome={self.config.transcriptome} is a digest; name the file to train on it"
-            )
-            raise FeaturizerError(msg)
-        trained, self.interventions = train(fields, table, self.config, context, self._file)
+        file = self.paths.get("transcriptome")
+        trained, self.interventions = train(fields, table, self.config, context, file)
         return trained
 
     def architecture(self, channels: int) -> Reader:
@@ -107,8 +96,33 @@ class Tide(TrainedFeaturizer["Reader"]):
     def rows(self, trained: Trained[Reader], fields: Sequence[Field]) -> Embedding:
         """Return one row per cell, in the order of fields and ids; a field without a cell has none."""
         from featurizers.passes import embed_cells
+
+        return embed_cells(
+            fields,
+            self.crops,
+            self._rows_of(trained),
+            channels=len(self._channels),
+            edge=self.config.crop,
+            width=self._width(),
+            device=next(trained.network.parameters()).device,
+        )
+
+    def crops(self, field: Field) -> Crops:
+        """Return a field's cells, as :class:`featurizers.attribution.Differentiable` asks."""
+        from featurizers.training.pixels import cut_cells
+
+        return cut_cells(field, self.config)
+
+    def differentiable(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return rows of crops, for gradients with respect to pixels."""
+        self.embed(())  # loads or refuses
+        assert self._trained is not None
+        return self._rows_of(self._trained)
+
+    def _rows_of(self, trained: Trained[Reader]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the map from crops (N, C, S, S) and masks (N, S, S) to rows (N, D)."""
         from featurizers.tide.model import features
-        from featurizers.training.pixels import cut_cells, prepare
+        from featurizers.training.pixels import prepare
 
         network, config = trained.network.to(self.device), self.config
         head = network.student if config.read == "student" else None
@@ -118,17 +132,9 @@ class Tide(TrainedFeaturizer["Reader"]):
 
         def forward(pixels: Tensor, inside: Tensor) -> Tensor:
             found = features(network.encoder, prepare(pixels, inside, config, trained.statistics), config)
-            return found if head is None else head(found)
+            return found if head is None else cast("Tensor", head(found))
 
-        return embed_cells(
-            fields,
-            lambda field: cut_cells(field, config),
-            forward,
-            channels=len(self._channels),
-            edge=config.crop,
-            width=self._width(),
-            device=next(network.parameters()).device,
-        )
+        return forward
 
     def save(self, folder: Path) -> None:
         """Write what every trained featurizer writes, and the codebook's drugs in order."""

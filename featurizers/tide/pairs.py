@@ -142,10 +142,10 @@ def of_table(table: pd.DataFrame | None, config: TideConfig, file: Path | None =
 
 
 def readouts(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Return (n, T) of the columns after ``perturbation``, ``control`` left out."""
+    """Return (n, T) of the columns after ``perturbation``; ``control`` and metadata are none."""
     columns = list(table.columns)
-    after = columns[columns.index(PERTURBATION) + 1 :]
-    return table[[c for c in after if c != CONTROL]].to_numpy(np.float64)
+    after = [str(c) for c in columns[columns.index(PERTURBATION) + 1 :]]
+    return table[[c for c in after if c != CONTROL and not c.startswith("Metadata_")]].to_numpy(np.float64)
 
 
 def controls(table: pd.DataFrame) -> NDArray[np.bool_]:

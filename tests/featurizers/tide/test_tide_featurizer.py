@@ -149,7 +149,7 @@ def test_the_gradient_of_a_step_is_that_of_the_sum_over_its_images():
         kl = (log_t.detach().exp() * (log_t.detach() - log_s)).sum()
         total = total + (kl - 2.0 * log_t[own.drug[w]]) / config.pairs
     total.backward()
-    assert float(found["distil"] + found["guided"]) == pytest.approx(float(total), rel=1e-5)
+    assert float(found["distil"] + found["guided"]) == pytest.approx(float(total.detach()), rel=1e-5)
     for name, p in network.named_parameters():
         if p.grad is not None:
             torch.testing.assert_close(gradients[name], p.grad, rtol=1e-3, atol=1e-6)
@@ -247,7 +247,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("term", ["dino", "mae"])
+@pytest.mark.parametrize("term", ["dino", pytest.param("mae", marks=pytest.mark.slow)])
 def test_a_killed_training_ends_in_the_same_bytes(tmp_path, monkeypatch, term):
     monkeypatch.setattr("featurizers.training.loop.REPORT_SECONDS", 0.0)
     source, table = screen()
@@ -301,9 +301,6 @@ def test_a_file_of_embeddings_is_named_by_content(tmp_path):
     assert asdict(featurizer.config) | {"transcriptome": ""} == asdict(replace(config, transcriptome=""))
     featurizer.fit(source, table[table.columns[:-5]], FitContext(folder(tmp_path, "work")))
     assert len(featurizer.interventions) == 3
-    again = Tide(featurizer.config)  # as in a process that has no such file: it embeds, it cannot train
-    with pytest.raises(FeaturizerError, match="is a digest; name the file"):
-        again.fit(source, table, FitContext(folder(tmp_path, "again")))
     with pytest.raises(FeaturizerError, match="cannot be read"):
         Tide(replace(config, transcriptome=str(tmp_path / "absent.csv")))
 
@@ -323,7 +320,7 @@ def test_it_overfits_a_planted_signal(tmp_path):
     source, table = screen(periods=(4.0, 7.0, 14.0), wells=6)
     config = replace(
         CONFIG, crop=24, patch=6, local_size=12, dim=32, depth=2, codebook_dim=16, teacher_hidden=32,
-        student_hidden=32, transcriptome_hidden=16, pairs=12, cells=4, steps=120, batch=12, momentum=0.9,
+        student_hidden=32, transcriptome_hidden=16, pairs=12, cells=4, steps=160, batch=12, momentum=0.9,
         lr_per_256=4e-2, drop_path=0.0, channel_drop=0.0, read="student",
     )  # fmt: skip
     featurizer = Tide(config)
@@ -331,7 +328,7 @@ def test_it_overfits_a_planted_signal(tmp_path):
     found = pq.read_table(tmp_path / "metrics.parquet").to_pandas()
     assert found["teacher_top1"].iloc[-10:].mean() > 0.95
     assert found["student_top1"].iloc[-10:].mean() > 0.9
-    assert found["distil"].iloc[-10:].mean() < 0.5 * found["distil"].max()
+    assert found["distil"].iloc[-10:].mean() < 0.3 * found["distil"].max()
     fresh = [make_field(100 + k, period=(4.0, 7.0, 14.0)[k % 3]) for k in range(9)]
     rows = featurizer.embed(fresh)
     wells = np.stack([rows.values[rows.field == k].mean(axis=0) for k in range(9)])
