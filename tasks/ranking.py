@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 BLOCK = 128
 """Readouts per block: a block's sorted keys stay in the processor's cache."""
 
+COMPILED = 500_000
+"""Values from which a compiled kernel is worth what Numba's import takes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
@@ -95,21 +98,43 @@ def average_precision(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
 
 
 def spearman(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
-    """Return (T,) Spearman correlation; NaN below three pairs or where y or p is constant."""
+    """Return (T,) Spearman correlation; NaN below three pairs or where y or p is constant.
+
+    With ranks a of y and b of p, ties at their average, and n pairs: (Σ a b − n (n + 1)² / 4) over the root
+    of the product of both Σ (rank − mean)² = (n³ − n − Σ_j (t_j³ − t_j)) / 12, for ties of t_1, t_2, …
+    """
     rho = np.full(y.shape[1], np.nan)
+    if y.size >= COMPILED:
+        from tasks.ranked import correlate
+    else:
+        correlate = _correlate
     for own in _blocks(y):
         counted = _rows(mask, own)
-        number = counted.sum(axis=1).astype(np.float64)
-        order, average, spread = _averages(_rows(y, own), counted)
-        first = np.zeros(counted.shape)
-        np.put_along_axis(first, order, average, axis=1)
-        first[~counted] = 0.0
-        order, average, other = _averages(_rows(p, own), counted)
-        product = np.einsum("bm,bm->b", np.take_along_axis(first, order, axis=1), average)
-        top = product - number * (number + 1.0) ** 2 / 4.0
-        defined = (number >= 3) & (spread > 0) & (other > 0)
-        scale = np.sqrt(spread * other, where=defined, out=np.ones_like(top))
-        np.divide(top, scale, out=rho[own], where=defined)
+        number = counted.sum(axis=1)
+        rho[own] = correlate(*_sorted(_rows(y, own), counted), *_sorted(_rows(p, own), counted), number)
+    return rho
+
+
+def _correlate(
+    order: NDArray[Any],
+    key: NDArray[Any],
+    other: NDArray[Any],
+    other_key: NDArray[Any],
+    number: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return (b,) Spearman correlation of the first ``number`` (b,) places of rows (b, m), sorted twice."""
+    average, spread = _averages(key, number)
+    first = np.zeros(key.shape)
+    np.put_along_axis(first, order.astype(np.int64), average, axis=1)
+    average, spread_other = _averages(other_key, number)
+    counted = np.arange(key.shape[1]) < number[:, None]
+    met = np.take_along_axis(first, other.astype(np.int64), axis=1)
+    product = np.einsum("bm,bm->b", met, np.where(counted, average, 0.0))
+    n = number.astype(np.float64)
+    top = product - n * (n + 1.0) ** 2 / 4.0
+    defined = (number >= 3) & (spread > 0) & (spread_other > 0)
+    scale = np.sqrt(spread * spread_other, where=defined, out=np.ones_like(top))
+    rho = np.divide(top, scale, out=np.full(len(top), np.nan), where=defined)
     return rho.clip(-1.0, 1.0)
 
 
@@ -118,7 +143,8 @@ def ranks(values: Matrix, mask: Mask) -> NDArray[np.float64]:
     out = np.zeros(values.shape)
     for own in _blocks(values):
         counted = _rows(mask, own)
-        order, average, _ = _averages(_rows(values, own), counted)
+        order, key = ascending(_rows(values, own), counted)
+        average, _ = _averages(key, counted.sum(axis=1))
         placed = np.empty(counted.shape)
         np.put_along_axis(placed, order, average, axis=1)
         out[:, own] = np.where(counted, placed, 0.0).T
@@ -140,6 +166,12 @@ def ascending(values: Matrix, counted: Mask) -> tuple[NDArray[np.int64], NDArray
     TaskError
         When a counted value is NaN or infinite.
     """
+    order, key = _sorted(values, counted)
+    return order.astype(np.int64), key
+
+
+def _sorted(values: Matrix, counted: Mask) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Do what :func:`ascending` does, with places of any whole type."""
     if not np.isfinite(values).all() and not np.isfinite(values[counted]).all():
         raise TaskError("a counted value is NaN or infinite; mask it")
     if values.dtype != np.float32:
@@ -149,14 +181,14 @@ def ascending(values: Matrix, counted: Mask) -> tuple[NDArray[np.int64], NDArray
     # Float bits as an unsigned number in the same order (adding 0 makes one zero of the two), the place in
     # the low half: sorting whole keys is twice as fast as an argsort.
     bits = (values + np.float32(0.0)).view(np.uint32)
-    bits ^= np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
-    bits[~counted] = 0xFFFFFFFF
-    keys = bits.astype(np.uint64)
-    keys <<= np.uint64(32)
-    keys |= np.arange(values.shape[1], dtype=np.uint64)
-    keys.sort(axis=1)
+    bits ^= (bits.view(np.int32) >> 31).view(np.uint32) | np.uint32(0x80000000)
+    bits |= np.subtract(counted, 1, dtype=np.int32).view(np.uint32)  # all ones where not counted
+    keys = np.empty(values.shape, np.uint64)
     halves = keys.view(np.uint32)
-    return halves[:, _LOW::2].astype(np.int64), halves[:, 1 - _LOW :: 2]
+    halves[:, 1 - _LOW :: 2] = bits
+    halves[:, _LOW::2] = np.arange(values.shape[1], dtype=np.uint32)
+    keys.sort(axis=1)
+    return halves[:, _LOW::2], halves[:, 1 - _LOW :: 2]
 
 
 _LOW = 0 if np.little_endian else 1
@@ -194,16 +226,13 @@ def _areas(
 
 
 def _averages(
-    values: Matrix, counted: Mask
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Order of rows (b, m), the average rank at each place of it, and the ranks' summed squared deviations.
+    key: NDArray[Any], number: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Average rank at each place of sorted rows (b, m), and the ranks' summed squared deviations (b,).
 
-    n pairs with ties of t_1, t_2, … have Σ (rank − mean)² = (n³ − n − Σ_j (t_j³ − t_j)) / 12. What is not
-    counted stands last, at ranks without a meaning.
+    Beyond the first ``number`` (b,) places of a row ranks are without a meaning.
     """
-    b, m = values.shape
-    order, key = ascending(values, counted)
-    number = counted.sum(axis=1)
+    b, m = key.shape
     first, _ = _ties(key)
     size = np.diff(first, append=b * m)
     # Ties are few as a rule: only they are touched.
@@ -217,7 +246,7 @@ def _averages(
     average.reshape(-1)[tied] = np.repeat(place + (size + 1) / 2.0, size)
     loss = np.bincount(row, size.astype(np.float64) ** 3 - size, minlength=b)
     spread: NDArray[np.float64] = (number.astype(np.float64) ** 3 - number - loss) / 12.0
-    return order, average, spread
+    return average, spread
 
 
 def _ties(key: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

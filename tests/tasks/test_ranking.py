@@ -42,9 +42,11 @@ def test_every_readout_equals_scikit_learn(decimals, dtype):
         assert out.positives[t] + out.negatives[t] == own.sum()
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["NumPy", "compiled"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("decimals", [None, 0], ids=["no ties", "many ties"])
-def test_spearman_equals_scipys(decimals, dtype):
+def test_spearman_equals_scipys(decimals, dtype, compiled, monkeypatch):
+    monkeypatch.setattr(ranking, "COMPILED", 0 if compiled else 10**9)
     _, p, mask = problem(decimals=decimals, dtype=dtype)
     y = (p + np.random.default_rng(1).normal(size=p.shape)).astype(dtype)
     y = y if decimals is None else y.round(decimals)
@@ -92,7 +94,7 @@ def test_constant_predictions_score_a_half_and_the_prevalence():
     np.testing.assert_allclose(out.ap, out.prevalence, rtol=1e-15)
 
 
-def test_what_has_no_score_is_nan():
+def test_what_has_no_score_is_nan(monkeypatch):
     y, p, mask = problem(T=4)
     y[:, 0], y[:, 1] = 1, 0
     mask[:, 2] = False
@@ -101,7 +103,9 @@ def test_what_has_no_score_is_nan():
     assert np.isnan(out.ap[:3]).all()
     assert np.isfinite(out.auc[3])
     assert np.isnan(out.prevalence[2])
-    assert np.isnan(ranking.spearman(y, p, mask)[:3]).all()
+    for size in (10**9, 0):  # by NumPy, compiled
+        monkeypatch.setattr(ranking, "COMPILED", size)
+        assert np.isnan(ranking.spearman(y, p, mask)[:3]).all()
     assert np.isnan(ranking.roc_auc(y[:0], p[:0], mask[:0])).all()
 
 
