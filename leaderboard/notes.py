@@ -85,7 +85,7 @@ def _conclusions(rows: pd.DataFrame, pairs: pd.DataFrame, label: dict[str, str],
     if between.empty:
         return ["No pair of entrants can be decided."]
     if between["mdd80"].isna().all():
-        return ["The ranked runs have the same losses: there is nothing to tell apart."]
+        return ["The ranked runs made the same errors: there is nothing to tell apart."]
     groups = _tie_groups(ranked, label)
     told = f"not told apart: {'; '.join(groups)}" if groups else f"all {len(ranked)} entrants are told apart"
     return [f"{RESOLVABLE[0].upper()}{RESOLVABLE[1:]}: {_span(between['mdd80'])} mean {metric}; {told}."]

@@ -110,7 +110,8 @@ def _merge(store: Store, archives: list[Path], plugins: tuple[str, ...]) -> bool
     refused = False
     for path in archives:
         done = merge(store, path, plugins)
-        ui.err().print(f"{path}: {len(done.runs)} merged, {len(done.refused)} refused", markup=False)
+        told = f"{path}: {len(done.runs)} merged, {len(done.refused)} refused"
+        ui.err().print(told, markup=False, soft_wrap=True)
         for sentence in done.refused:
             ui.err().print(f"Refused: {sentence}.", markup=False, soft_wrap=True)
         if not done.runs:

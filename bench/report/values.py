@@ -15,10 +15,19 @@ if TYPE_CHECKING:
     from leaderboard import Board
     from leaderboard.figures import Absent, Figure
 
+AUC = "ROC AUC"
 MOST_UNITS = 1000
 """Units whose measured and predicted values are shown; beyond it, evenly spaced ones."""
 DRAWN = ("entrant",)
 DOSE = "Metadata_Concentration"
+WITHIN_SKILL = (
+    "Mean skill over readouts within each dose: errors of the first repeat's out-of-fold predictions, rows "
+    "of a perturbation averaged; the floor is the training mean of all doses."
+)
+WITHIN_AUC = (
+    "Mean over readouts of the ROC AUC within each dose: pairs of units of that dose within one fold of the "
+    "first repeat, averaged over the folds that have both classes; few pairs, so points that scatter."
+)
 
 
 def first_repeat(record_folds: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
@@ -34,7 +43,7 @@ def predictions(store: Store, board: Board, problem: Problem, panel: Sequence[st
     data = problem.data
     place = {name: i for i, name in enumerate(data.readouts)}
     columns = [place[name] for name in panel if name in place]
-    if not columns or board.metric != "skill":
+    if not columns or board.metric not in ("skill", AUC):
         return None
     parts = []
     units = _unit_names(data.units)
@@ -114,7 +123,7 @@ def dose(store: Store, board: Board, by_run: Mapping[str, Any], problem: Problem
 
     title = "Skill against dose"
     data = problem.data
-    if board.metric != "skill":
+    if board.metric not in ("skill", AUC):
         return Absent(title, "the board's score has no part per unit")
     if DOSE not in data.units.columns:
         return Absent(title, f"units of this layer have no {DOSE}, or hold several doses each")
@@ -130,15 +139,15 @@ def dose(store: Store, board: Board, by_run: Mapping[str, Any], problem: Problem
             continue
         folds = [runs.load_fold(store, entry.run, *fold) for fold in first_repeat(by_run[entry.run]["folds"])]
         for level in levels:
-            score = _skill([(f.rows, f.prediction, f.floor) for f in folds], data.Y, code, doses == level)
+            if board.metric == AUC:
+                score = _auc([(f.rows, f.prediction) for f in folds], data.Y, doses == level)
+            else:
+                score = _skill([(f.rows, f.prediction, f.floor) for f in folds], data.Y, code, doses == level)
             rows.append((names[entry.run], f"Metadata_Concentration={level:g}", score))
     frame = pd.DataFrame(rows, columns=["entrant", "stratum", "score"]).dropna()
     if frame.empty:
         return Absent(title, "no dose has a defined skill")
-    caption = (
-        "Mean skill over readouts within each dose: errors of the first repeat's out-of-fold predictions, "
-        "rows of a perturbation averaged; the floor is the training mean of all doses."
-    )
+    caption = WITHIN_AUC if board.metric == AUC else WITHIN_SKILL
     return profile(frame, metric_title(board), "dose", title, caption)
 
 
@@ -161,6 +170,23 @@ def _skill(folds: Sequence[tuple[Any, Any, Any]], Y: Any, code: Any, keep: Any) 
     mine = np.divide(e, count, out=np.zeros(shape), where=some).sum(axis=0)
     defined = total > 0
     return float((1 - mine[defined] / total[defined]).mean()) if defined.any() else float("nan")
+
+
+def _auc(folds: Sequence[tuple[Any, Any]], Y: Any, keep: Any) -> float:
+    """Mean over readouts of the mean over folds of the ROC AUC among a fold's kept rows."""
+    import numpy as np
+
+    from tasks.ranking import roc_auc
+
+    found = []
+    for rows, prediction in folds:
+        inside = keep[rows]
+        y, p = Y[rows[inside]].astype(np.float64), prediction[inside].astype(np.float64)
+        found.append(roc_auc(y, p, np.isfinite(y) & np.isfinite(p)))
+    values = np.stack(found)
+    known = np.isfinite(values).sum(axis=0)
+    mean = np.nansum(values, axis=0)[known > 0] / known[known > 0]
+    return float(mean.mean()) if len(mean) else float("nan")
 
 
 def _unit_names(units: pd.DataFrame) -> list[str]:

@@ -266,7 +266,7 @@ def test_an_imported_run_beside_its_original_resolves_nothing_and_says_so(
     assert "1 merged, 0 refused" in told
     assert "intensity \\[imported\\]" in out
     assert "0.000 mean skill" not in out
-    assert "The ranked runs have the same losses: there is nothing to tell apart." in out
+    assert "The ranked runs made the same errors: there is nothing to tell apart." in out
 
 
 def test_a_task_from_a_plugin_is_merged_with_its_file(here: Store, archive: Path, capsys, tmp_path) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.metrics import roc_auc_score
 
 from bench.report.facts import _entrant, _inputs, audit
-from bench.report.values import _skill, first_repeat
+from bench.report.values import _auc, _skill, first_repeat
 from tasks.base import FoldId, FoldResult, TaskData
 from tasks.regression import Regression
 
@@ -72,3 +73,22 @@ def test_findings_of_several_runs_stand_once():
     )
     assert found["about"].tolist() == ["the dataset", "mae"]
     assert found["figure"].tolist() == ["0.5", ""]
+
+
+def test_auc_within_a_dose_is_the_mean_over_folds_and_readouts_of_scikit_learns():
+    rng = np.random.default_rng(0)
+    Y = rng.integers(0, 2, (40, 3)).astype(np.float32)
+    Y[:, 2] = 1.0  # one class: no AUC anywhere
+    Y[0, 0] = np.nan
+    p = rng.random((40, 3)).astype(np.float32)
+    keep = np.arange(40) % 2 == 0
+    parts = [(rows, p[rows]) for rows in (np.arange(20), np.arange(20, 40))]
+    expected = []
+    for readout in (0, 1):
+        scores = []
+        for rows, own in parts:
+            inside = keep[rows] & np.isfinite(Y[rows, readout])
+            scores.append(roc_auc_score(Y[rows[inside], readout], own[inside, readout]))
+        expected.append(np.mean(scores))
+    assert _auc(parts, Y, keep) == pytest.approx(np.mean(expected))
+    assert np.isnan(_auc(parts, np.ones_like(Y), keep))

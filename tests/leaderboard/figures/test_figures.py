@@ -270,3 +270,28 @@ def test_the_map_is_the_same_for_the_same_features_and_has_both_stages():
     pd.testing.assert_frame_equal(first.data, second.data)
     assert set(first.data["stage"]) == {"as computed", "after CORAL"}
     assert first.data["Dose"].unique().tolist() == ["1", "2", "3"]
+
+
+def test_calls_are_drawn_by_class_and_attribution_maps_as_pictures(board):
+    from leaderboard.figures.attribution import Explained, attribution
+    from leaderboard.figures.predicted import measured_against_predicted
+
+    run = next(e.run for e in board.entries if e.role == "entrant")
+    predictions = pd.DataFrame(
+        {"run": run, "readout": "g", "unit": ["a", "b", "c"], "measured": [1.0, 0.0, 1.0], "predicted": 0.5}
+    )
+    figure = measured_against_predicted(replace(board, metric="ROC AUC"), predictions)
+    assert figure.data["call"].tolist() == ["called", "not called", "called"]
+    other = measured_against_predicted(replace(board, metric="mAP"), predictions)
+    assert isinstance(other, Absent)
+
+    pixels = np.zeros((2, 4, 4), np.float32)
+    pixels[0, 1, 2] = 9.0
+    example = Explained("well A01", ("DNA", "<b>"), pixels, np.stack([3.0 * pixels[0], -pixels[0]]))
+    drawn = attribution([example], "t", "c")
+    shares = drawn.data.drop_duplicates("channel").set_index("channel")["share"]
+    assert shares.to_dict() == {"DNA": 0.75, "<b>": 0.25}  # of |map|
+    assert "image" not in drawn.data
+    rows = next(iter(drawn.spec()["datasets"].values()))
+    assert len(rows) == 4
+    assert all(row["image"].startswith("data:image/png;base64,") for row in rows)
