@@ -40,7 +40,8 @@ class Settings:
     inputs
         What is predicted from: ``image``, ``omics``, ``image+omics``; several meet on one board.
     omics
-        The abundance layer that is put in; empty for the dataset's only one.
+        The abundance layer that is put in, and that featurizers learn from which learn from readouts; empty
+        for the dataset's only one (which learn from the layer that is scored, where it is one).
     labels
         Columns of the wells table that retrieval takes labels from; empty for the mechanism of action.
     protocol

@@ -51,7 +51,8 @@ def run(
         ),
     ] = None,
     omics: Annotated[
-        str | None, typer.Option("--omics", help="Abundance layer put in. \\[default: the only one]")
+        str | None,
+        typer.Option("--omics", help="Abundance layer put in, or learned from. \\[default: the only one]"),
     ] = None,
     labels: Annotated[
         list[str] | None,
