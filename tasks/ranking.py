@@ -134,7 +134,7 @@ def _correlate(
     top = product - n * (n + 1.0) ** 2 / 4.0
     defined = (number >= 3) & (spread > 0) & (spread_other > 0)
     scale = np.sqrt(spread * spread_other, where=defined, out=np.ones_like(top))
-    rho = np.divide(top, scale, out=np.full(len(top), np.nan), where=defined)
+    rho: NDArray[np.float64] = np.divide(top, scale, out=np.full(len(top), np.nan), where=defined)
     return rho.clip(-1.0, 1.0)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.base import Head, TaskError
 from tasks.folds import assign
+from tasks.heads.arrays import host, put
 from tasks.heads.logit import Fit, diagonalise, log_loss, solve
 from tasks.heads.mean import observed_mean
 from tasks.heads.menu import finite, pick
@@ -123,11 +124,12 @@ class Logistic(Head):
             self.intercept_ = np.log(prevalence) - np.log1p(-prevalence)
         alpha[(prevalence == 0) | (prevalence == 1)] = np.inf
         self.chosen_ = {"alpha": alpha}
-        design = diagonalise(centred)
+        design = diagonalise(put(centred, self.device))
+        axes = host(design.axes)
         for own in self._blocks(np.flatnonzero(np.isfinite(alpha))):
             fit = solve(design, Y[:, own], mask[:, own], alpha[own], **self._limits())
-            self.coef_[:, own] = design.axes @ fit.b
-            self.intercept_[own], self.gap_[own] = fit.c, fit.gap
+            self.coef_[:, own] = axes @ host(fit.b)
+            self.intercept_[own], self.gap_[own] = host(fit.c), fit.gap
         return self
 
     def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -158,8 +160,8 @@ class Logistic(Head):
                 continue
             counted |= usable
             centre = X[~valid].mean(axis=0)
-            design = diagonalise(X[~valid] - centre)
-            scores = ((X[valid] - centre) @ design.axes).astype(np.float32)
+            design = diagonalise(put(X[~valid] - centre, self.device))
+            scores = put(((X[valid] - centre) @ host(design.axes)).astype(np.float32), self.device)
             for own in self._blocks(np.flatnonzero(usable)):
                 y, seen = Y[np.ix_(valid, own)], mask[np.ix_(valid, own)]
                 train, known = Y[np.ix_(~valid, own)], mask[np.ix_(~valid, own)]
@@ -169,7 +171,7 @@ class Logistic(Head):
                 for a in range(len(self.penalties_) - 2, -1, -1):
                     alpha = np.full(len(own), self.penalties_[a])
                     start = solve(design, train, known, alpha, start, **self._limits())
-                    loss[a, own] += log_loss(scores @ start.b + start.c, y, seen)
+                    loss[a, own] += log_loss(host(scores @ start.b + start.c), y, seen)
         return loss, counted
 
     def _limits(self) -> dict[str, Any]:

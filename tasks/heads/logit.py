@@ -15,7 +15,8 @@ duality gap is known exactly:
 
     f(b, c) − min f  ≤  ‖α b − Xᵀ r‖² / (2 α)
 
-A readout is done when this is below ``tolerance`` times its objective.
+A readout is done when this is below ``tolerance`` times its objective. A design's arrays may be NumPy's or
+torch's, on any device (:mod:`tasks.heads.arrays`).
 
 References
 ----------
@@ -29,6 +30,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tasks.heads.arrays import device, eigh, host, namespace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,31 +62,31 @@ class Design:
         (D, k) V.
     """
 
-    scores: NDArray[np.float32]
-    squares: NDArray[np.float32]
-    axes: NDArray[np.float64]
+    scores: Any
+    squares: Any
+    axes: Any
 
 
 @dataclass(eq=False)
 class Fit:
-    """Coefficients ``b`` (k, C) in a design's coordinates, intercepts ``c`` (C,) and relative gaps (C,)."""
+    """Coefficients ``b`` (k, C) in a design's coordinates and intercepts ``c`` (C,), where the design is; and
+    relative gaps (C,).
+    """
 
-    b: NDArray[np.float32]
-    c: NDArray[np.float32]
+    b: Any
+    c: Any
     gap: NDArray[np.float64]
 
 
-def diagonalise(X: NDArray[np.float64]) -> Design:
+def diagonalise(X: Any) -> Design:
     """Rotate centred X (m, D) to its principal axes; directions without spread are left out."""
-    from scipy.linalg import eigh
-
+    xp = namespace(X)
     m, D = X.shape
-    gram = X.T @ X if m >= D else X @ X.T
-    squares, vectors = eigh(gram, driver="evd", check_finite=False, overwrite_a=True)
+    squares, vectors = eigh(X.T @ X if m >= D else X @ X.T)
     keep = squares > 1e-10 * max(float(squares[-1]), 1e-300)
     squares, vectors = squares[keep], vectors[:, keep]
-    axes = vectors if m >= D else X.T @ vectors / np.sqrt(squares)
-    return Design((X @ axes).astype(np.float32), (squares / m).astype(np.float32), axes)
+    axes = vectors if m >= D else X.T @ vectors / xp.sqrt(squares)
+    return Design(xp.astype(X @ axes, xp.float32), xp.astype(squares / m, xp.float32), axes)
 
 
 def log_loss(z: Array, y: Array, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -121,15 +124,19 @@ def solve(
         Limit; the gaps tell who reached it.
     """
     C = len(alpha)
+    xp, where = namespace(design.scores), device(design.scores)
     seen = mask.astype(np.float32)
     y = np.where(mask, Y, 0.0).astype(np.float32)
     if start is None:
         prevalence = (y.sum(axis=0) / seen.sum(axis=0)).astype(np.float64)
-        c = np.log(prevalence) - np.log1p(-prevalence)
-        start = Fit(np.zeros((len(design.squares), C), np.float32), c.astype(np.float32), np.full(C, np.inf))
-    out = Fit(start.b.copy(), start.c.copy(), np.full(C, np.inf))
+        c = xp.asarray((np.log(prevalence) - np.log1p(-prevalence)).astype(np.float32), device=where)
+        b = xp.zeros((len(design.squares), C), dtype=xp.float32, device=where)
+        start = Fit(b, c, np.full(C, np.inf))
+    out = Fit(xp.asarray(start.b, copy=True), xp.asarray(start.c, copy=True), np.full(C, np.inf))
     active = np.arange(C)
-    state = _State(design, y, seen, alpha.astype(np.float32), start.b.copy(), start.c.copy())
+    begin = (xp.asarray(start.b, copy=True), xp.asarray(start.c, copy=True))
+    y, seen, penalty = (xp.asarray(own, device=where) for own in (y, seen, alpha.astype(np.float32)))
+    state = _State(design, y, seen, penalty, *begin)
     for _ in range(iterations):
         gap = state.gradient()
         out.gap[active] = gap
@@ -148,27 +155,20 @@ def solve(
 class _State:
     """The iteration's arrays for the readouts that are not done: (m, C), (k, C) and (C,), float32."""
 
-    def __init__(
-        self,
-        design: Design,
-        y: NDArray[np.float32],
-        seen: NDArray[np.float32],
-        alpha: NDArray[np.float32],
-        b: NDArray[np.float32],
-        c: NDArray[np.float32],
-    ) -> None:
-        self.design = design
+    def __init__(self, design: Design, y: Any, seen: Any, alpha: Any, b: Any, c: Any) -> None:
+        self.design, self.xp = design, namespace(y)
         self.y, self.seen, self.alpha, self.b, self.c = y, seen, alpha, b, c
         self.z = design.scores @ b
         self.z += c
-        self.d, self.g = np.zeros_like(b), np.zeros_like(b)
-        self.fresh = np.ones(len(alpha), np.float32)
+        self.d, self.g = self.xp.zeros_like(b), self.xp.zeros_like(b)
+        self.fresh = self.xp.ones_like(c)
         self.p = self._chances()
 
     def keep(self, which: NDArray[np.bool_]) -> None:
         """Drop the readouts that are done."""
         for name in ("y", "seen", "z", "p", "b", "d", "g"):
-            setattr(self, name, np.ascontiguousarray(getattr(self, name)[:, which]))
+            own = getattr(self, name)[:, which]
+            setattr(self, name, np.ascontiguousarray(own) if isinstance(own, np.ndarray) else own)
         for name in ("alpha", "c", "fresh"):
             setattr(self, name, getattr(self, name)[which])
 
@@ -177,63 +177,61 @@ class _State:
         r = self.y - self.p
         g = self.alpha * self.b
         g -= self.design.scores.T @ r
-        weight = _dot(self.p, self.seen - self.p)
+        weight = self._dot(self.p, self.seen - self.p)
         h = g / (self.design.squares[:, None] * weight + self.alpha)
-        fresh = _dot(g, h)
+        fresh = self._dot(g, h)
         # Polak-Ribière in the metric of the preconditioner.
-        beta = ((fresh - _dot(self.g, h)) / self.fresh).clip(min=0.0)
+        beta = ((fresh - self._dot(self.g, h)) / self.fresh).clip(min=0.0)
         self.d *= beta
         self.d -= h
-        uphill = _dot(self.d, g) >= 0
+        uphill = self._dot(self.d, g) >= 0
         self.d[:, uphill] = -h[:, uphill]
-        self.g, self.fresh = g, np.maximum(fresh, np.finfo(np.float32).tiny)
+        self.g, self.fresh = g, fresh.clip(min=float(np.finfo(np.float32).tiny))
         # What the intercept is off its optimum is added to second order.
-        gap = _dot(g, g) / (2.0 * self.alpha) + r.sum(axis=0) ** 2 / (2.0 * np.maximum(weight, 1e-12))
-        return np.asarray(gap / self._objective(r), np.float64)
+        gap = self._dot(g, g) / (2.0 * self.alpha) + r.sum(axis=0) ** 2 / (2.0 * weight.clip(min=1e-12))
+        return np.asarray(host(gap / self._objective(r)), np.float64)
 
     def step(self) -> None:
         """Go along the direction to the minimum over step and intercept, by Newton's method in two."""
+        xp, double = self.xp, self.xp.float64
         q = self.design.scores @ self.d
-        bd, dd = _dot(self.b, self.d), _dot(self.d, self.d)
-        t = np.zeros_like(self.c)
+        bd, dd = self._dot(self.b, self.d), self._dot(self.d, self.d)
+        t = xp.zeros_like(self.c)
         for _ in range(LINE_STEPS):
             r, w = self.y - self.p, self.p * (self.seen - self.p)
-            slope = (self.alpha * (bd + t * dd) - _dot(r, q)).astype(np.float64)
-            level = -r.sum(axis=0, dtype=np.float64)
-            ww = w.sum(axis=0, dtype=np.float64) + 1e-12
+            slope = xp.astype(self.alpha * (bd + t * dd) - self._dot(r, q), double)
+            level = -r.sum(axis=0, dtype=double)
+            ww = w.sum(axis=0, dtype=double) + 1e-12
             w *= q
-            wq = w.sum(axis=0, dtype=np.float64)
-            qq = _dot(w, q) + self.alpha * dd
-            free = np.maximum(qq - wq**2 / ww, 1e-30)
+            wq = w.sum(axis=0, dtype=double)
+            qq = self._dot(w, q) + self.alpha * dd
+            free = (qq - wq**2 / ww).clip(min=1e-30)
             more = -(slope - wq * level / ww) / free
             shift = -(level + wq * more) / ww
-            change = q * more.astype(np.float32)
-            change += shift.astype(np.float32)
+            change = q * xp.astype(more, xp.float32)
+            change += xp.astype(shift, xp.float32)
             # Beyond this the curvature at hand says little.
-            largest = np.maximum(np.abs(change).max(axis=0), np.float32(1e-12))
-            brake = np.minimum(np.float32(1.0), np.float32(STRIDE) / largest)
+            largest = xp.max(xp.abs(change), axis=0).clip(min=1e-12)
+            brake = (STRIDE / largest).clip(max=1.0)
             change *= brake
             self.z += change
-            t += brake * more.astype(np.float32)
-            self.c += brake * shift.astype(np.float32)
+            t += brake * xp.astype(more, xp.float32)
+            self.c += brake * xp.astype(shift, xp.float32)
             self.p = self._chances()
         self.b += t * self.d
 
-    def _chances(self) -> NDArray[np.float32]:
+    def _chances(self) -> Any:
         """σ(z) where observed, 0 elsewhere."""
-        p: NDArray[np.float32] = np.exp(-np.clip(self.z, -LARGEST, LARGEST))
-        p += np.float32(1.0)
-        np.divide(self.seen, p, out=p)
-        return p
+        p = self.xp.exp(-self.z.clip(-LARGEST, LARGEST))
+        p += 1.0
+        return self.xp.divide(self.seen, p, out=p)
 
-    def _objective(self, r: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _objective(self, r: Any) -> Any:
         """Value at (b, c); |r| is the chance that was not given to what was observed."""
-        given = np.minimum(np.abs(r), np.float32(1.0 - 1e-7))
-        loss = -np.log1p(-given).sum(axis=0, dtype=np.float64)
-        return np.asarray(loss + 0.5 * self.alpha * _dot(self.b, self.b))
+        given = self.xp.abs(r).clip(max=1.0 - 1e-7)
+        loss = -self.xp.log1p(-given).sum(axis=0, dtype=self.xp.float64)
+        return loss + 0.5 * self.alpha * self._dot(self.b, self.b)
 
-
-def _dot(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Products of columns: Σ_m a_mc b_mc."""
-    product: NDArray[np.float32] = np.einsum("mc,mc->c", a, b)
-    return product
+    def _dot(self, a: Any, b: Any) -> Any:
+        """Products of columns: Σ_m a_mc b_mc."""
+        return self.xp.einsum("mc,mc->c", a, b)

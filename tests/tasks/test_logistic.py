@@ -83,6 +83,30 @@ def test_penalties_and_predictions_are_those_of_a_loop_over_scikit_learn():
     assert np.isfinite(head.chosen_["alpha"]).sum() >= 4
 
 
+def torch_agrees(where):
+    X, Y, mask, groups = problem(strength=3.0)
+    here, there = Logistic(EXACT), Logistic(EXACT)
+    there.device = where
+    for head in (here, there):
+        head.fit(X, np.where(mask, Y, np.nan), mask, groups)
+    np.testing.assert_allclose(there.chosen_["alpha"], here.chosen_["alpha"], rtol=1e-6)
+    np.testing.assert_allclose(there.inner_loss_, here.inner_loss_, rtol=1e-4)
+    assert (there.gap_ <= 1e-6).all()
+    for t in np.flatnonzero(np.isfinite(here.chosen_["alpha"])):
+        x, y, alpha = X[mask[:, t]] - X.mean(axis=0), Y[mask[:, t], t], here.chosen_["alpha"][t]
+        own, other = (objective(x, y, h.coef_[:, t], h.intercept_[t], alpha) for h in (here, there))
+        assert abs(own - other) <= 1e-6 * own  # both stand within their gap of the one optimum
+
+
+def test_torch_reaches_the_optimum_that_numpy_reaches():
+    torch_agrees("cpu:0")
+
+
+@pytest.mark.gpu
+def test_a_gpu_reaches_the_optimum_that_the_processor_reaches():
+    torch_agrees("cuda")
+
+
 def test_separable_classes_get_finite_coefficients():
     X, _, _, groups = problem(T=1)
     Y = np.stack([X[:, 0] > X[:, 0].mean(), X @ np.ones(10) > 0], axis=1).astype(np.float32)
