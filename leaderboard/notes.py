@@ -122,9 +122,11 @@ def _effective(placed: Sequence[Standing], rows: pd.DataFrame, rules: Rules) -> 
     effective, number = known["effective_perturbations"].min(), int(known["perturbations"].max())
     figure = f"Effective number of perturbations {effective:.0f} of {number}"
     if effective < rules.effective_minimum:
+        few = number < 2 * effective
+        why = "the screen has few" if few else "a few strong perturbations carry most of the floor's error"
         return [
-            f"{figure}: not resolvable, a few strong perturbations carry most of the floor's error, and "
-            f"below {rules.effective_minimum:.0f} no test has much power."
+            f"{figure}: not resolvable, {why}, and below {rules.effective_minimum:.0f} no test has much "
+            "power."
         ]
     return [f"{figure}."]
 

@@ -151,7 +151,7 @@ def by_activity(board: Board, activity: pd.Series, bins: int = 4, how: str = "")
     activity
         Index: perturbation; values: any measure of its activity.
     bins
-        Number of bins.
+        Number of bins; fewer where many perturbations tie.
     how
         How activity was measured, one clause for the note.
 
@@ -167,6 +167,8 @@ def by_activity(board: Board, activity: pd.Series, bins: int = 4, how: str = "")
 def activity_bins(board: Board, activity: pd.Series, bins: int = 4) -> pd.Series:
     """Return the bin of every perturbation whose activity is known, weakest first; names say the range.
 
+    Bins are of equal size but for ties, which share a bin; so there may be fewer.
+
     Raises
     ------
     BoardError
@@ -179,9 +181,12 @@ def activity_bins(board: Board, activity: pd.Series, bins: int = 4) -> pd.Series
         raise BoardError(
             f"{board.title}: activity is known of {len(known)} of its perturbations; {2 * bins} are needed"
         )
-    cut = np.arange(len(known)) * bins // len(known)
-    ends = [(known[cut == i].min(), known[cut == i].max()) for i in range(bins)]
-    names = [f"{i + 1} of {bins} ({low:.2g} to {high:.2g})" for i, (low, high) in enumerate(ends)]
+    # Equal values share a bin: their order is chance.
+    cut = ((known.rank(method="average") - 0.5) * bins // len(known)).to_numpy(int)
+    cut = np.unique(cut, return_inverse=True)[1]
+    count = cut.max() + 1
+    ends = [(known[cut == i].min(), known[cut == i].max()) for i in range(count)]
+    names = [f"{i + 1} of {count} ({low:.2g} to {high:.2g})" for i, (low, high) in enumerate(ends)]
     return pd.Series([names[i] for i in cut], index=known.index.astype(str))
 
 

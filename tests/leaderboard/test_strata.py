@@ -57,6 +57,15 @@ def test_bins_of_activity_are_points_over_their_perturbations(board):
     assert weakest["skill"] == pytest.approx(float((1 - e.sum((0, 1)) / e0.sum((0, 1))).mean()))
 
 
+def test_perturbations_of_equal_activity_share_a_bin(board):
+    names = list(board.entries[0].perturbations)
+    activity = pd.Series(np.where(np.arange(len(names)) < 12, np.arange(len(names)), 99.0), index=names)
+    found = strata.activity_bins(board, activity, bins=4)
+    assert found[names[12:]].nunique() == 1
+    assert found[names[:12]].nunique() + 1 == found.nunique() < 4
+    assert found[names[12]].startswith(f"{found.nunique()} of {found.nunique()} (99 to 99)")
+
+
 def test_doses_stand_in_order_of_their_value_with_their_number_of_perturbations(small_screen):
     scores = pd.DataFrame(
         [
