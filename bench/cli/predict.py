@@ -90,7 +90,8 @@ def _plain(found: Predicted, out: Path, beside: Path) -> dict[str, Any]:
         "readouts": str(beside),
         "n_wells": len(found.wells),
         "n_out_of_domain": int(found.wells["out_of_domain"].sum()),
-        "n_without_features": int(found.wells["domain_share"].isna().sum()),
+        "n_without_features": found.without_features,
+        "n_without_model": found.without_model,
         "n_readouts": len(found.readouts),
         "withheld": list(found.withheld),
         "failures": [{"what": f.what, "reason": f.reason} for f in found.failures],
@@ -99,7 +100,7 @@ def _plain(found: Predicted, out: Path, beside: Path) -> dict[str, Any]:
 
 def _lines(found: Predicted, out: Path, beside: Path) -> list[str]:
     wells, total = found.wells, len(found.wells)
-    flagged, absent = int(wells["out_of_domain"].sum()), int(wells["domain_share"].isna().sum())
+    flagged = int(wells["out_of_domain"].sum())
     lines = [
         f"{out}: {count(total, 'well')}, {count(len(found.readouts), 'readout')}; {beside}: their skill and "
         "its interval.",
@@ -110,8 +111,13 @@ def _lines(found: Predicted, out: Path, beside: Path) -> list[str]:
         lines.append(
             "That is many: these plates are unlike those of the model, and its skill does not hold for them."
         )
-    if absent:
-        lines.append(f"{count(absent, 'well')} without features: no prediction.")
+    if found.without_features:
+        lines.append(f"{count(found.without_features, 'well')} without features: no prediction.")
+    if found.without_model:
+        lines.append(
+            f"{count(found.without_model, 'well')} of a condition that the model was not fitted on: no "
+            "prediction."
+        )
     if found.withheld:
         lines.append(
             f"{count(len(found.withheld), 'readout')} withheld, whose skill is not established; "

@@ -37,19 +37,25 @@ class Predicted:
     Parameters
     ----------
     wells
-        One row per well: its metadata, ``domain_share``, ``out_of_domain``, then one column per readout.
+        One row per well (and condition, see :func:`_conditions`): its metadata, ``domain_share``,
+        ``out_of_domain``, then one column per readout.
     readouts
         The evidence for the readouts given, in the order of the columns.
     withheld
         Readouts whose skill is not established, and that were therefore left out.
     failures
         What of the images could not be used.
+    without_features, without_model
+        Rows without a prediction: wells without features, and of a condition (``fit_by``) that the model was
+        not fitted on.
     """
 
     wells: pd.DataFrame
     readouts: pd.DataFrame
     withheld: tuple[str, ...]
     failures: tuple[Failure, ...]
+    without_features: int = 0
+    without_model: int = 0
 
 
 def predict(
@@ -85,10 +91,13 @@ def predict(
             f"{opened.saved.run}, protocol {protocol['name']}{why}); --all-readouts predicts them "
             "all the same"
         )
+    known_as = dataset.wells.reset_index(drop=True)
+    conditions = _conditions(opened, known_as, dataset.name)
     features, failures = _features(opened, dataset, store, settings, tick)
-    X, wells = to_wells(features, dataset.wells), dataset.wells.reset_index(drop=True)
-    control = _controls(wells)
-    values, share = opened.model.predict(wells, control, X)
+    X, control = to_wells(features, known_as), _controls(known_as)
+    found = [opened.model.predict(own, control, X) for own in conditions]
+    wells = pd.concat(conditions, ignore_index=True)
+    values, share = (np.concatenate(parts) for parts in zip(*found, strict=True))
     place = {name: i for i, name in enumerate(opened.model.readouts)}
     columns = values[:, [place[name] for name in given["readout"]]]
     about = wells[[c for c in wells.columns if c.startswith("Metadata_")]]
@@ -99,8 +108,34 @@ def predict(
             f"{model}: readout {clash[0]!r} has the name of a column of the wells; rename that column"
         )
     frame = pd.concat([about, domain, pd.DataFrame(columns, columns=list(given["readout"]))], axis=1)
+    absent = np.tile(~np.isfinite(X).any(axis=1), len(conditions))
     withheld = tuple(evidence.loc[~evidence["readout"].isin(given["readout"]), "readout"])
-    return Predicted(frame, given.reset_index(drop=True), withheld, tuple(failures))
+    return Predicted(
+        frame,
+        given.reset_index(drop=True),
+        withheld,
+        tuple(failures),
+        without_features=int(absent.sum()),
+        without_model=int((np.isnan(share) & ~absent).sum()),
+    )
+
+
+def _conditions(opened: Opened, wells: pd.DataFrame, name: str) -> list[pd.DataFrame]:
+    """Return the wells once, or once per condition where the condition stands in the readouts only.
+
+    A model that was fitted apart by the values of a column (``fit_by``), such as a stimulus that the images
+    do not know, has a prediction of every well under each of them; the column says which.
+    """
+    lacking = [column for column in opened.model.fit_by if column not in wells.columns]
+    if not lacking:
+        return [wells]
+    if len(opened.model.fit_by) > 1:
+        raise BenchError(
+            f"dataset {name!r}: the model was fitted apart by {', '.join(opened.model.fit_by)}, and its "
+            f"wells have no column {lacking[0]}; add it to the wells table"
+        )
+    values = [stratum.removeprefix(f"{lacking[0]}=") for stratum in opened.model.strata]
+    return [wells.assign(**{lacking[0]: value}) for value in values]
 
 
 def _controls(wells: pd.DataFrame) -> NDArray[np.bool_]:

@@ -78,6 +78,121 @@ def test_the_same_run_gives_the_same_model_and_the_same_predictions(
     assert "exists already" in again.stderr
 
 
+def profiles(folder: Path, rows: int, seed: int, far: int = 0, by: str = "") -> Path:
+    """Write a dataset of ready-made profiles whose first four readouts follow them; ``far`` are outliers."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    X = rng.normal(size=(rows, 5))
+    X[:far] *= 50
+    Y = np.hstack([X @ np.random.default_rng(9).normal(size=(5, 4)), np.zeros((rows, 4))])
+    Y += 0.5 * rng.normal(size=Y.shape)
+    wells = pd.DataFrame({"Metadata_Compound": [f"c{seed}-{i:02d}" for i in range(rows)]})
+    wells.assign(Metadata_pert_type="trt").to_csv(folder / "wells.csv", index=False)
+    wells.join(pd.DataFrame(X).add_prefix("f")).to_csv(folder / "profiles.csv", index=False)
+    text = (
+        'schema_version = 1\nname = "new"\nversion = "1"\nperturbation = "Metadata_Compound"\n'
+        '[wells]\ntable = "wells.csv"\n[[features]]\nname = "cp"\ntable = "profiles.csv"\n'
+    )
+    if not far:
+        genes = wells.join(pd.DataFrame(Y).add_prefix("g"))
+        key = '"Metadata_Compound"'
+        if by:
+            genes = pd.concat([genes.assign(**{by: value}) for value in ("rest", "tnf")])
+            key += f', "{by}"'
+        genes.to_csv(folder / "genes.csv", index=False)
+        text += '[[layers]]\nname = "genes"\ntable = "genes.csv"\nkind = "abundance"\nscale = "z"\n'
+        text += f"key = [{key}]\n" + (f'fit_by = ["{by}"]\n' if by else "")
+    (folder / "dataset.toml").write_text(text)
+    return folder
+
+
+def fitted(bench: Run, dataset: Path, into: Path) -> str:
+    """Run and fit; return what `bench fit` said. The model stands in ``into / "model"``."""
+    words = ("run", "-f", "cp", "--controls", "none", "-j", "1", "-d", dataset, "--store", "st")
+    done = bench(*words, cwd=into)
+    assert done.returncode == 0, done.stderr
+    done = bench("fit", identifier(into / "st", "entrant"), "-o", "model", "--store", "st", cwd=into)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_established_readouts_are_predicted_and_wells_far_away_are_flagged(
+    bench: Run, tmp_path: Path
+) -> None:
+    said = fitted(bench, profiles(tmp_path / "old", 60, 0), tmp_path)
+    assert "4 of 8 readouts have an established skill" in said
+    done = bench(
+        "predict", "model", profiles(tmp_path / "new", 20, 1, far=4), "-o", "p.csv", "--store", "st",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "4 readouts withheld" in done.stdout
+    table, evidence = pd.read_csv(tmp_path / "p.csv"), pd.read_csv(tmp_path / "p.readouts.csv")
+    assert list(evidence["readout"]) == ["g0", "g1", "g2", "g3"]
+    assert evidence["established"].all()
+    assert (evidence["low"] > 0).all()
+    assert not {"g4", "g5"} & set(table.columns)
+    assert table["out_of_domain"][:4].all()
+    assert table["out_of_domain"][4:].mean() < 0.25
+
+
+@pytest.mark.slow
+def test_a_well_is_predicted_under_every_condition_that_only_the_readouts_know(
+    bench: Run, tmp_path: Path
+) -> None:
+    fitted(bench, profiles(tmp_path / "old", 40, 2, by="Metadata_Stimulus"), tmp_path)
+    new = profiles(tmp_path / "new", 6, 3, far=1)
+    words = ("predict", "model", new, "-o", "p.csv", "--store", "st", "--all-readouts")
+    done = bench(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert table["Metadata_Stimulus"].tolist() == ["rest"] * 6 + ["tnf"] * 6
+    assert np.isfinite(table["g0"]).all()
+    wells = pd.read_csv(new / "wells.csv").assign(Metadata_Stimulus=["rest", "cold"] * 3)
+    wells.to_csv(new / "wells.csv", index=False)
+    done = bench(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 wells of a condition that the model was not fitted on: no prediction" in done.stdout
+    own = pd.read_csv(tmp_path / "p.csv")
+    assert own["g0"].isna().tolist() == [False, True] * 3
+    np.testing.assert_allclose(own["g0"][::2], table["g0"][:6:2], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_trained_featurizer_keeps_the_weights_of_its_run_on_new_plates(
+    bench: Run, screen: Path, images_only: Path, tmp_path: Path
+) -> None:
+    words = ("run", "-f", "mae", "--set", "mae.steps=2", "--set", "mae.batch=8", "--layer", "proteins")
+    done = bench(*words, "--controls", "none", "-j", "1", "-d", screen, "--store", "st", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = bench("fit", identifier(tmp_path / "st", "entrant"), "-o", "model", "--store", "st", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (trained,) = (tmp_path / "st").glob("weights/*/*/weights.safetensors")
+    assert (tmp_path / "model/weights/weights.safetensors").read_bytes() == trained.read_bytes()
+    predict = ("predict", "model", images_only, "--store", "other", "-j", "1")
+    refused = bench(*predict, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "is established" in refused.stderr
+    done = bench(*predict, "--all-readouts", "-o", "p.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "other/weights").exists()
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert np.isfinite(table.iloc[:, -5:]).all(axis=None)
+    # The plates are those of the run, and so are the features, though they were computed anew.
+    parts = [next((tmp_path / s).glob("features/**/featurizer=mae/**/part.parquet")) for s in ("st", "other")]
+    one, two = (np.stack(pd.read_parquet(part)["embedding"]) for part in parts)
+    np.testing.assert_array_equal(one, two)
+    other = Path(shutil.copytree(images_only, tmp_path / "stains"))
+    text = (other / "dataset.toml").read_text()
+    (other / "dataset.toml").write_text(text.replace('"DNA"', '"Hoechst"'))
+    images = pd.read_parquet(other / "images.parquet")
+    images.assign(Channel=images["Channel"].replace("DNA", "Hoechst")).to_parquet(other / "images.parquet")
+    refused = bench("predict", "model", other, "--store", "other", "--all-readouts", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "the model was fitted on" in refused.stderr
+
+
 def test_a_floor_and_permuted_labels_have_no_model(bench: Run, scored: Path, tmp_path: Path) -> None:
     for role, says in (("floor", "a floor"), ("permuted", "permuted labels")):
         done = bench("fit", identifier(scored, role), "-o", "model", "--store", scored, cwd=tmp_path)
