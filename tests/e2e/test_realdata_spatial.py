@@ -64,7 +64,7 @@ def test_colour_predicts_expression_within_a_patient_and_the_board_says_within(b
     assert 0.02 < entrant["skill"] < 0.1
     assert permuted["skill"] < 0.01
     assert entrant["skill_low"] is None
-    assert entrant["predictable"] == 0  # three sections cannot reach a small p-value
+    assert entrant["predictable"] is None  # nothing is tested under a split without known error rates
     told = " ".join(board["notes"])
     assert "nothing about another patient" in told
     assert "readouts kept, above zero" in told
