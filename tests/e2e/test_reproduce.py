@@ -139,3 +139,30 @@ def test_the_command_says_what_it_found_and_keeps_the_store_on_demand(
     assert done.returncode == 0, done.stderr
     assert "identical; every prediction of 25 folds" in done.stdout
     assert bench("verify", "all", "--store", tmp_path / "kept", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        pytest.param(("--task", "classification", "--head", "logistic"), "intensity", id="classes"),
+        pytest.param(("--task", "retrieval"), "intensity", id="retrieval"),
+        pytest.param(
+            ("--layer", "proteins", "--set", "mae.steps=3", "--set", "mae.batch=16"), "mae:tiny", id="mae"
+        ),
+    ],
+)
+def test_classes_retrieval_and_a_trained_entrant_are_made_again_bit_by_bit(
+    bench: Run, screen: Path, tmp_path: Path, words, name
+) -> None:
+    done = bench(
+        "run", "-f", name, *words, "--controls", "none", "-j", 1, "--dataset", screen, "--store", "s",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    store = Store(tmp_path / "s")
+    runs = [r for r in entries.records(store, {"role": "entrant"}) if r["name"] == name.partition(":")[0]]
+    assert runs
+    found = reproduce(store, runs[0]["run"], Store(tmp_path / "again"), quiet, Other(processes=1))
+    assert (found.outcome, found.environment, found.keys) == ("identical", (), ())
+    assert found.again == runs[0]["run"]
