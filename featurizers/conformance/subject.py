@@ -104,7 +104,8 @@ class Subject:
     ) -> Featurizer:
         """Fit on two wells of each of two perturbations, seed 0.
 
-        The table is as the harness gives it: a row per well with its metadata, ``perturbation`` and readouts.
+        The table is as the harness gives it: a row per well with its metadata, its compound's SMILES among
+        them, ``perturbation`` and readouts.
         """
         import pandas as pd
 
@@ -113,6 +114,7 @@ class Subject:
         table = pd.DataFrame([dict(f.metadata) for f in fields]).drop(columns="Metadata_Site")
         table = table.drop_duplicates(["Metadata_Plate", "Metadata_Well"], ignore_index=True)
         table["perturbation"] = table["Metadata_Compound"]
+        table["Metadata_SMILES"] = table["Metadata_Compound"].map({"A": "CCO", "B": "c1ccccc1"})
         table[["Readout_A", "Readout_B"]] = np.random.default_rng(0).normal(size=(len(table), 2))
         path = self.folder / workdir
         path.mkdir(exist_ok=True)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from featurizers.base import FitContext
+from featurizers.cloome import Cloome
 from featurizers.dino import Dino
 from featurizers.mae import Mae, MaeConfig
+from featurizers.tide import Tide
+from tests.featurizers.cloome.test_cloome_featurizer import SMALL as CLOOME
+from tests.featurizers.cloome.test_cloome_featurizer import screen as molecules
 from tests.featurizers.dino.test_dino_loss import CONFIG as DINO
+from tests.featurizers.tide.screen import CONFIG as TIDE
+from tests.featurizers.tide.screen import screen
 from tests.featurizers.training.fields import Source, make_field
 
 MAE = MaeConfig(
@@ -20,10 +27,21 @@ MAE = MaeConfig(
 
 
 def main(name: str, folder: Path) -> None:
-    """Train on three fields in ``folder``."""
+    """Train in ``folder``: on three fields, or on a screen with what an entrant learns from."""
     torch.set_num_threads(1)
-    featurizer = {"mae": lambda: Mae(MAE), "dino": lambda: Dino(DINO)}[name]()
-    featurizer.fit(Source([make_field(seed) for seed in range(3)]), None, FitContext(folder))
+    source, table = Source([make_field(seed) for seed in range(3)]), None
+    if name == "tide":
+        source, table = screen()
+    if name == "cloome":
+        source, table = molecules()
+    pairs = replace(CLOOME, steps=6, batch=5, batches="images", learn_inverse_tau="yes")
+    featurizer = {
+        "mae": lambda: Mae(MAE),
+        "dino": lambda: Dino(DINO),
+        "cloome": lambda: Cloome(pairs),
+        "tide": lambda: Tide(TIDE),
+    }[name]()
+    featurizer.fit(source, table, FitContext(folder))
 
 
 if __name__ == "__main__":
