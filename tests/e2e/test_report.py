@@ -64,3 +64,24 @@ def test_wrong_requests_are_told_in_one_sentence(bench: Run, scored: Path, tmp_p
     assert "line 1: the pathway 'empty' has no gene" in told(bench(*base, "--pathways", gmt, cwd=tmp_path))
     assert "no finished run with task nothing" in told(bench(*base, "--task", "nothing", cwd=tmp_path))
     assert "cannot be written" in told(bench(*base, "-o", "none/r.html", cwd=tmp_path))
+
+
+@pytest.mark.slow
+def test_a_differentiable_entrant_gets_attribution_maps_unless_they_are_left_out(
+    bench: Run, screen: Path, tmp_path: Path
+) -> None:
+    words = ("-f", "mae:tiny", "--set", "mae.steps=3", "--set", "mae.batch=16", "--layer", "proteins")
+    more = ("--controls", "none", "-j", 1, "--dataset", screen, "--store", "s")
+    done = bench("run", *words, *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = ("report", "--store", "s", "-o", "r.html", "--no-umap", "--json")
+    done = bench(*report, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not any("Attribution" in item["title"] for item in json.loads(done.stdout)["absent"])
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    shown = [d for d in data.values() if "picture" in d["columns"]]
+    assert [d["length"] for d in shown] == [3 * 2 * 5]  # wells, pixels and map, channels
+    again = bench(*report, "--no-attribution", cwd=tmp_path)
+    reasons = {item["title"]: item["reason"] for item in json.loads(again.stdout)["absent"]}
+    assert "--no-attribution" in reasons["Attribution maps (SmoothGrad)"]
