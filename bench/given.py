@@ -32,11 +32,12 @@ def with_weights(settings: Settings, words: Sequence[str]) -> Settings:
     for word in words:
         name, equals, file = word.partition("=")
         if not equals or name not in every:
-            if len(takers) != 1:
-                fit_for = " or ".join(takers) or "none of them"
+            if not takers:
+                raise UsageError(f"--weights {word}: no entrant named with --featurizer takes weights")
+            if len(takers) > 1:
                 raise UsageError(
-                    f"--weights {word}: {', '.join(names) or 'no entrant'} takes part, and {fit_for} takes "
-                    "weights; say whose they are, --weights NAME=FILE"
+                    f"--weights {word}: {' and '.join(takers)} take weights; say whose these are, "
+                    f"for example --weights {takers[0]}={word}"
                 )
             name, file = takers[0], word
         if name not in names:

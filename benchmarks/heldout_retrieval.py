@@ -41,12 +41,13 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, default=Path("wellbench-demo"))
     parser.add_argument("--entrants", default="intensity,untrained,mae,dino,resnet18-triplet")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     dataset = load(given.dataset)
     table = csv.writer(sys.stdout)
     table.writerow(["entrant", "seed", "mAP", "chance", "questions", "fit_cpu_s", "embed_cpu_s"])
-    for seed in range(given.seeds):
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
         trained_on, asked = split(dataset, seed)
         for name in given.entrants.split(","):
             featurizer = built(name, seed)

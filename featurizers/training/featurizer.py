@@ -98,10 +98,22 @@ class TrainedFeaturizer(Featurizer, Generic[Network]):
         self._given: Path | None = None
         weights = getattr(self.config, "weights", "")
         if weights:
-            self._given = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+            self._given = self._weights_folder(Path(weights))
             self.trainable = False
             self.card = replace(self.card, fit_scope="pretrained", trained_on="what its weights were")
         self._name_files_by_content()
+
+    def _weights_folder(self, named: Path) -> Path:
+        """Return the folder that ``named`` is, or is the weights of."""
+        folder = named if named.is_dir() else named.parent
+        files = [folder / WEIGHTS, folder / f"{self.card.name}.json"]
+        if named not in (folder, files[0]) or not all(file.is_file() for file in files):
+            msg = (
+                f"{self.card.name}: weights={named} is no folder that {self.card.name} was saved to after a "
+                f"training: it needs {files[0].name} and {files[1].name}"
+            )
+            raise FeaturizerError(msg)
+        return folder
 
     def _name_files_by_content(self) -> None:
         if not self.paths and self._given is None:

@@ -70,8 +70,12 @@ def test_weights_of_other_channels_or_settings_are_refused_before_any_work(folde
 @pytest.mark.parametrize(
     ("featurizers", "word", "reason"),
     [
-        (("cellprofiler",), "w.safetensors", "cellprofiler takes part, and none of them takes weights"),
-        (("mae:small", "dino"), "w.safetensors", "mae or dino takes weights; say whose they are"),
+        (("cellprofiler",), "w.safetensors", "no entrant named with --featurizer takes weights"),
+        (
+            ("mae:small", "dino"),
+            "w.safetensors",
+            "mae and dino take weights; .* --weights mae=w",
+        ),
         (("mae", "intensity"), "intensity=w.safetensors", "intensity takes no weights"),
         (("mae",), "dino=w.safetensors", "dino does not take part"),
     ],

@@ -1,4 +1,4 @@
-"""One training in two processes, started by ``bench run``; its metrics; its weights used again."""
+"""One training in two processes; its metrics; its weights used again by `bench run`."""
 
 from __future__ import annotations
 
@@ -10,67 +10,62 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
+from bench.datasets import load
+from bench.entrants import Spec
+from bench.errors import BenchError
+from bench.store import Store
+from bench.weights import Training, ensure, folder
 from tests.e2e.support import Run
 
-SMALL = {"steps": 3, "batch": 8, "depth": 1, "dim": 32, "heads": 2, "lr": 1e-5}
-WORDS = (
-    "run",
-    "-f",
-    "mae",
-    "--layer",
-    "proteins",
-    "--controls",
-    "none",
-    "-j",
-    "1",
-    "--threads",
-    "2",
-    "--json",
-)
+SMALL = {"steps": "3", "batch": "8", "depth": "1", "dim": "32", "heads": "2", "lr": "1e-5"}
+BY = ["Metadata_Plate", "Metadata_Well"]
 
 
-def settings() -> list[str]:
-    return [word for key, value in SMALL.items() for word in ("--set", f"mae.{key}={value}")]
+def trained(screen: Path, store: Store, logs: Path, processes: int, **changes: str) -> tuple[Path, list[str]]:
+    """Train as `bench run --training-processes` does; return the weights' folder and the stages told of."""
+    dataset, told = load(screen), []
+    spec = Spec("mae", overrides=tuple({**SMALL, **changes}.items()))
+    how = Training(dataset.wells, dataset.wells[BY], None, 0, 2, "cpu", processes, logs)
+    key = ensure(store, dataset, spec, spec.build(), how, lambda stage, *_: told.append(stage))
+    return store.path(folder(key)), told
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_weights_of_one_and_their_weights_can_be_given(
+def test_two_processes_train_the_weights_of_one_and_they_can_be_given(
     bench: Run, screen: Path, tmp_path: Path
 ) -> None:
-    words = [*WORDS, *settings(), "--dataset", screen]
     found, losses = {}, {}
     for count in (1, 2):
-        logs, store = tmp_path / f"logs{count}", tmp_path / str(count)
-        options = ("--store", store, "--logs", logs, "--training-processes", count)
-        done = bench(*words, *options, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert not list((store / ".work").glob("*"))
-        (weights,) = store.glob("weights/*/weights.safetensors")
-        found[count] = load_file(weights)
-        (folder,) = logs.glob("mae-*")
-        assert json.loads((folder / "about.json").read_text())["seed"] == 0
-        losses[count] = pq.read_table(folder / "metrics.parquet")["loss"].to_pylist()
+        store, logs = Store(tmp_path / str(count)), tmp_path / f"logs{count}"
+        weights, told = trained(screen, store, logs, count)
+        assert {"mae: crops", "mae: train"} <= set(told)
+        assert not list((store.root / ".work").glob("*"))
+        found[count] = load_file(weights / "weights.safetensors")
+        (own,) = logs.glob("mae-*")
+        assert json.loads((own / "about.json").read_text())["seed"] == 0
+        losses[count] = pq.read_table(own / "metrics.parquet")["loss"].to_pylist()
     assert len(losses[1]) == 3
     assert losses[2] == pytest.approx(losses[1], rel=1e-4)
     # Lion moves by the sign of its momentum, so a weight whose momentum is rounding may differ by 2 lr a step
     for name, value in found[1].items():
-        assert np.abs(found[2][name] - value).max() <= 2.01 * 3 * SMALL["lr"], name
+        assert np.abs(found[2][name] - value).max() <= 2.01 * 3 * float(SMALL["lr"]), name
         assert np.mean(np.abs(found[2][name] - value) > 1e-7) < 0.02, name
 
-    given = bench(*words, "--weights", weights, "--store", tmp_path / "given", cwd=tmp_path)
+    settings = [word for key, value in SMALL.items() for word in ("--set", f"mae.{key}={value}")]
+    words = ("run", "-f", "mae", *settings, "--weights", weights, "--layer", "proteins", "--controls", "none")
+    given = bench(
+        *words, "-j", "1", "--json", "--dataset", screen, "--store", tmp_path / "given", cwd=tmp_path,
+        timeout=900,
+    )  # fmt: skip
     assert given.returncode == 0, given.stderr
-    boards = [json.loads(out)["boards"][0]["rows"] for out in (done.stdout, given.stdout)]
-    skill = [next(r for r in rows if r["entrant"].startswith("mae[")) for rows in boards]
-    assert skill[0]["skill"] == skill[1]["skill"]
-    assert "weights" in skill[1]["entrant"]
+    (row,) = [r for r in json.loads(given.stdout)["boards"][0]["rows"] if r["role"] == "entrant"]
+    assert "weights " in row["label"]
+    assert str(weights) not in row["label"]
+    assert row["fit_scope"] == "transductive"
     assert not list((tmp_path / "given").glob("weights/*"))
 
 
 @pytest.mark.slow
-def test_the_reason_of_a_process_that_failed_is_said(bench: Run, screen: Path, tmp_path: Path) -> None:
-    words = [*WORDS, *settings(), "--set", "mae.lr=1e30", "--set", "mae.clip=0", "--dataset", screen]
-    done = bench(*words, "--store", tmp_path / "s", "--training-processes", 2, cwd=tmp_path)
-    assert done.returncode == 3, done.stderr
-    (failure,) = json.loads(done.stdout)["failures"]
-    assert "gradient norm" in failure["reason"]
-    assert "lower lr or clip" in failure["reason"]
+def test_the_reason_of_a_process_that_failed_is_said(screen: Path, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"loss .* gradient norm .*; lower lr or clip"):
+        trained(screen, Store(tmp_path / "s"), tmp_path / "logs", 2, lr="1e30", clip="0")

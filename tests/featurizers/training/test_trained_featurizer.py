@@ -64,8 +64,10 @@ def test_given_weights_are_known_by_content(written, tmp_path):
 
 def test_weights_that_are_missing_or_of_other_settings_are_refused_before_any_work(written, tmp_path):
     featurizer, folder = written
-    with pytest.raises(FeaturizerError, match=r"weights file .*nowhere.* cannot be read"):
-        Mae(replace(featurizer.config, weights=str(tmp_path / "nowhere" / "weights.safetensors")))
+    (folder / "other.pth").touch()
+    for wrong in (tmp_path / "nowhere" / "weights.safetensors", tmp_path, folder / "other.pth"):
+        with pytest.raises(FeaturizerError, match=r"is no folder .* needs weights.safetensors and mae.json"):
+            Mae(replace(featurizer.config, weights=str(wrong)))
     other = Mae(replace(featurizer.config, weights=str(folder), steps=2))
     with pytest.raises(FeaturizerError, match="was trained with steps=1, not 2"):
         other.label()
