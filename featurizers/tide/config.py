@@ -96,7 +96,8 @@ class TideConfig(DinoConfig):
         ``"dihedral"`` turns and mirrors those crops, and the crops of the masked autoencoder.
     read
         What is embedded: the image encoder's features (``"encoder"``, our reading; with DINO those of its
-        moving average, as DINO itself is read), or the student's head on them (``"student"``).
+        moving average, as DINO itself is read), or the student's head on the encoder that it learned with
+        (``"student"``).
     mask_ratio, fourier_weight, decoder_dim, decoder_depth, decoder_heads, mae_lr, mae_weight_decay
         Of the masked autoencoder, see :class:`featurizers.mae.MaeConfig`.
     """
@@ -165,7 +166,7 @@ class TideConfig(DinoConfig):
             raise FeaturizerError(msg) from error
 
 
-_TINY = TideConfig(steps=150, prototypes=512)
+_TINY = TideConfig(steps=100, batch=48, local_crops=2, prototypes=512, lr_per_256=4e-3, momentum=0.9)
 _SMALL = replace(
     _TINY,
     crop=96,
@@ -180,6 +181,7 @@ _SMALL = replace(
     steps=20_000,
     batch=256,
     lr_per_256=5e-4,
+    momentum=0.996,
     precision="bfloat16",
     codebook_dim=256,
     transcriptome_dim=256,

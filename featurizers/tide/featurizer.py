@@ -53,7 +53,7 @@ class Tide(TrainedFeaturizer["Reader"]):
     Config = TideConfig
     presets: ClassVar[Mapping[str, Any]] = PRESETS
     level = "cell"
-    free = ("micro_batch", "read")
+    free = ("micro_batch",)
     files = ("transcriptome",)
 
     config: TideConfig

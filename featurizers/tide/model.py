@@ -11,7 +11,7 @@ from torch.nn import functional
 from featurizers.dino.model import SelfDistillation
 from featurizers.mae.loss import to_patches
 from featurizers.mae.model import MaskedAutoencoder
-from featurizers.tide.config import TideConfig
+from featurizers.tide.config import Read, TideConfig
 from featurizers.training.schedules import seeded
 
 DOSE = 2
@@ -145,10 +145,14 @@ class Guided(nn.Module):
         alone = self.alone
         return alone.student.backbone if isinstance(alone, SelfDistillation) else alone.encoder
 
-    def reader(self) -> Reader:
-        """Return what is kept: of DINO the moving average of the encoder, as DINO itself is read."""
-        alone = self.alone
-        kept = alone.teacher.backbone if isinstance(alone, SelfDistillation) else alone.encoder
+    def reader(self, read: Read) -> Reader:
+        """Return what is kept: of DINO the encoder's moving average, unless the student is to be read.
+
+        The student's head fits the encoder that it learned with, not an average that lags behind.
+        """
+        kept = self.encoder
+        if read == "encoder" and isinstance(self.alone, SelfDistillation):
+            kept = self.alone.teacher.backbone
         rows = None if self.codebook is None else self.codebook().detach().clone()
         return Reader(kept, self.student, rows)
 

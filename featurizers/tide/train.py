@@ -124,7 +124,7 @@ def train(
         )
         del crops, alone, guidance
     discard(context.workdir)
-    return Trained(network.reader().eval(), statistics), () if pairs is None else pairs.drugs
+    return Trained(network.reader(config.read).eval(), statistics), () if pairs is None else pairs.drugs
 
 
 def _network(config: TideConfig, channels: int, seed: int, pairs: Pairs | None) -> Guided:

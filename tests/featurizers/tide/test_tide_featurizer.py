@@ -280,15 +280,20 @@ def test_saved_weights_give_the_same_rows_and_name_the_interventions(tmp_path):
     reader.load(saved)
     assert reader.interventions == ("aspirin", "ethanol")
     np.testing.assert_array_equal(reader.embed(source.fields).values, featurizer.embed(source.fields).values)
-    student = Tide(replace(CONFIG, steps=2, read="student"))
-    student.load(saved)
-    assert student.embed(source.fields).values.shape == (32, CONFIG.codebook_dim)
-    assert len(student.columns(source.channels)) == CONFIG.codebook_dim
     with pytest.raises(FeaturizerError, match=r"was trained with temperature=0\.1, not 0\.5"):
         Tide(replace(CONFIG, steps=2, temperature=0.5)).load(saved)
     (saved / "interventions.json").write_text('{"interventions": ["aspirin"]}')
     with pytest.raises(FeaturizerError, match="codebook"):
         Tide(replace(CONFIG, steps=2)).load(saved)
+
+
+def test_the_student_is_read_with_the_encoder_that_it_learned_with():
+    network, _ = guidance(CONFIG)
+    assert network.reader("encoder").encoder is network.alone.teacher.backbone
+    assert network.reader("student").encoder is network.alone.student.backbone
+    student = Tide(replace(CONFIG, read="student"))
+    assert len(student.columns(())) == CONFIG.codebook_dim
+    assert len(Tide(CONFIG).columns(())) == CONFIG.dim
 
 
 def test_a_file_of_embeddings_is_named_by_content(tmp_path):
@@ -341,6 +346,7 @@ def test_presets_are_what_is_known_and_our_reading_of_the_rest():
     paper = PRESETS["paper"]
     assert (paper.crop, paper.patch, paper.dim, paper.depth, paper.heads) == (224, 16, 384, 12, 6), "ViT-S"
     assert (paper.fingerprint, paper.codebook_start, paper.codebook_form) == ("fcfp", "fingerprints", "rows")
+    assert paper.momentum == 0.996
     assert (paper.pairing, paper.basal, paper.self_supervision) == ("intervention", "controls", "dino")
     assert PRESETS["tiny-mae"].mae().lr == 1e-4
     assert PRESETS["default"] == PRESETS["tiny"]
@@ -368,6 +374,6 @@ def test_wells_without_cells_are_refused(tmp_path):
         train(Source(empty), table, CONFIG, FitContext(tmp_path))
 
 
-def test_a_config_has_no_setting_that_the_paper_does_not_need_explained():
+def test_every_setting_is_documented():
     documented = TideConfig.__doc__ + DinoConfig.__doc__
     assert [f.name for f in fields(TideConfig) if f.name not in documented] == []
