@@ -5,15 +5,25 @@ import pytest
 from bench.registry import Registry, configure
 from featurizers.conformance import check_featurizer, failures
 
+TOWERS = {"window_height": "32", "window_width": "48", "planes": "4", "blocks": "1,1", "hidden": "16"}
+
 SMALL = {
+    "cloome": ("tiny", {**TOWERS, "window_width": "32", "steps": "3", "batch": "2"}),
     "dino": ("tiny", {"steps": "3", "batch": "4", "local_crops": "1", "depth": "2"}),
     "mae": ("tiny", {"steps": "4"}),
     "resnet18-triplet": ("tiny", {"steps": "2", "classes": "2", "wells": "2", "tiles": "2"}),
+    "tide": (
+        "tiny",
+        {"steps": "3", "batch": "4", "local_crops": "1", "depth": "2", "pairs": "2", "cells": "2"},
+    ),
 }
 """Preset and settings under which a trainable featurizer is trained in seconds."""
 
-NEEDS_WEIGHTS = {"dino-pretrained": {"crop": "32", "input_size": "32"}}
-"""Settings under which a pretrained featurizer is tested with random weights from a file."""
+NEEDS_WEIGHTS = {
+    "cloome-pretrained": (5, TOWERS),
+    "dino-pretrained": (3, {"crop": "32", "input_size": "32"}),
+}
+"""Input planes and settings with which a pretrained featurizer is tested, random weights in a file."""
 
 NAMES = [entry.name for entry in Registry().listings("featurizers")]
 
@@ -25,9 +35,10 @@ def weights(name, tmp_path):
         return {}
     from safetensors.torch import save_file
 
-    path = tmp_path / "weights.safetensors"
-    save_file(Registry().get("featurizers", name)().network(3).state_dict(), path)
-    return {"weights": str(path), **NEEDS_WEIGHTS[name]}
+    path, cls = tmp_path / "weights.safetensors", Registry().get("featurizers", name)
+    planes, settings = NEEDS_WEIGHTS[name]
+    save_file(cls(configure(cls, None, settings)).network(planes).state_dict(), path)
+    return {"weights": str(path), **settings}
 
 
 DEAR = {*SMALL, *NEEDS_WEIGHTS}
