@@ -168,7 +168,7 @@ def test_a_trained_featurizer_keeps_the_weights_of_its_run_on_new_plates(
     assert done.returncode == 0, done.stderr
     done = bench("fit", identifier(tmp_path / "st", "entrant"), "-o", "model", "--store", "st", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    (trained,) = (tmp_path / "st").glob("weights/*/*/weights.safetensors")
+    (trained,) = (tmp_path / "st").glob("weights/*/weights.safetensors")
     assert (tmp_path / "model/weights/weights.safetensors").read_bytes() == trained.read_bytes()
     predict = ("predict", "model", images_only, "--store", "other", "-j", "1")
     refused = bench(*predict, cwd=tmp_path)
