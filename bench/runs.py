@@ -50,6 +50,8 @@ class RunSpec:
         Folder of the omics that stand beside the features, or in their place; empty for none.
     predictor
         What is refitted in each fold where it predicts readouts itself; there are no features and no head.
+    device
+        Where heads compute.
     """
 
     run: str
@@ -64,6 +66,7 @@ class RunSpec:
     plugins: tuple[str, ...] = ()
     omics: str = ""
     predictor: Spec | None = None
+    device: str = "cpu"
 
 
 @dataclass(slots=True)
@@ -163,7 +166,14 @@ def run_fold(spec: RunSpec, repeat: int, fold: int) -> None:
 
         head = known(spec.plugins).get("heads", spec.head)
         result = evaluate.run_fold(
-            problem.data, supply, spec.protocol, problem.folds, identifier, head, spec.permute_seed
+            problem.data,
+            supply,
+            spec.protocol,
+            problem.folds,
+            identifier,
+            head,
+            spec.permute_seed,
+            spec.device,
         )
     else:
         from tasks import embedding

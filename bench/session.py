@@ -439,6 +439,7 @@ class Session:
             plugins=self.settings.plugins,
             omics=own.omics if own is not None else "",
             predictor=entrant.spec if entrant.is_predictor else None,
+            device=self.settings.device,
         )
         facts = {
             "key_document": document,

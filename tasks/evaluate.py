@@ -55,6 +55,7 @@ def run_fold(
     id: FoldId,  # noqa: A002 the contract's word
     head: type[Head] | Callable[[], Head],
     permute_seed: int | None = None,
+    device: str = "cpu",
 ) -> FoldResult:
     """Fit on the training units of one outer fold and predict its tested units.
 
@@ -76,6 +77,8 @@ def run_fold(
         A :class:`~tasks.base.Head` class, which is built with the protocol's menu, or any factory of heads.
     permute_seed
         Run the whole pipeline on :func:`permuted` readouts.
+    device
+        Where a head computes that can do so elsewhere than on the processor.
 
     Raises
     ------
@@ -105,7 +108,7 @@ def run_fold(
         names = [block.names if name != "tvn" else () for block in blocks]
         for projection in protocol.pca:
             menu = _Member(name, projection, names)
-            fitted = _fit(menu, units, data, groups, stratum, train, test, head, protocol)
+            fitted = _fit(menu, units, data, groups, stratum, train, test, head, protocol, device)
             if best is None or fitted.loss < best.loss:
                 best = fitted
     if best is None:
@@ -202,6 +205,7 @@ def _fit(
     test: NDArray[np.int64],
     head: type[Head] | Callable[[], Head],
     protocol: Protocol,
+    device: str,
 ) -> _Fitted:
     present = np.all([np.isfinite(own).any(axis=1) for own in units], axis=0)
     fitted = _Fitted(member, (len(test), len(data.readouts)))
@@ -215,7 +219,7 @@ def _fit(
         )
         y = data.Y[rows]
         mask = ~np.isnan(y)
-        model = build(head, protocol).fit(Z[rows], y, mask, groups[rows])
+        model = build(head, protocol, device).fit(Z[rows], y, mask, groups[rows])
         if own.size:
             fitted.prediction[own] = model.predict(Z[test[own]])
         fitted.loss += _relative(model.inner_loss_, y, mask)
@@ -224,11 +228,13 @@ def _fit(
     return fitted
 
 
-def build(head: type[Head] | Callable[[], Head], protocol: Protocol) -> Head:
-    """Make a head: a class with the protocol's menu, a factory as it is."""
+def build(head: type[Head] | Callable[[], Head], protocol: Protocol, device: str = "cpu") -> Head:
+    """Make a head, to compute on ``device``: a class with the protocol's menu, a factory as it is."""
     made = head.for_protocol(protocol) if isinstance(head, type) and issubclass(head, Head) else head()
     if not isinstance(made, Head):
         raise TaskError(f"{head!r} makes a {type(made).__name__}, not a head")
+    if device != "cpu":
+        made.device = device
     return made
 
 

@@ -103,15 +103,13 @@ class Mlp(Head):
     """
 
     name = "mlp"
-    version = "1"
+    version = "2"
     saved = ("mean_", "weights_", "tanh_", "logistic_", "_live", "_kept", "_shift", "_scale")
     first_repeat_only = True
     cost = (
         "trains one net per inner fold for up to 2,000 steps and one on all rows, per normalisation and "
         "outer fold of the first repeat: minutes per fold on a CPU"
     )
-    device = "cpu"
-    """Where the nets are trained, for torch; no setting, because it is not to change a result."""
 
     def __init__(self, config: MlpConfig | None = None) -> None:
         self.config = MlpConfig() if config is None else config

@@ -224,7 +224,7 @@ class Ridge(Head):
         blocks = list(self._blocks(columns))
         x, local = put(X, self.device), self.device == "cpu"
         threaded = local and len(blocks) > 1
-        todo = [partial(self._prepare, x, own) for own in folds]
+        todo: list[partial[Any]] = [partial(self._prepare, x, own) for own in folds]
         *inner, basis = each(lambda own: own(), [*todo, partial(_decompose, x)], threaded=threaded)
 
         def fit(place: NDArray[np.int64]) -> None:

@@ -269,3 +269,15 @@ def test_a_fold_that_does_not_exist_is_refused(screen):
     own = screen()
     with pytest.raises(TaskError, match="no fold 9"):
         evaluate.split(folds.make(own.data, PROTOCOL), FoldId(0, 9))
+
+
+def test_heads_compute_on_the_device_that_is_given(screen):
+    own = screen(perturbations=14)
+    table = folds.make(own.data, PROTOCOL)
+    here, there = (
+        evaluate.run_fold(own.data, own.features, PROTOCOL, table, FoldId(0, 0), Ridge, device=device)
+        for device in ("cpu", "cpu:0")
+    )
+    np.testing.assert_allclose(there.prediction, here.prediction, rtol=1e-5, atol=1e-5)
+    with pytest.raises(TaskError, match="nowhere"):
+        evaluate.run_fold(own.data, own.features, PROTOCOL, table, FoldId(0, 0), Ridge, device="nowhere")
