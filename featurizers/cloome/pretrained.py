@@ -119,6 +119,12 @@ class CloomePretrained(Featurizer):
             towers.visual.to(self.device), self.config, self.config.grey, _published, fields, orders.pop()
         )
 
+    def network(self, planes: int = len(LEVELS)) -> Towers:
+        """Return the architecture, with any weights."""
+        from featurizers.cloome.model import Towers
+
+        return Towers(self.config, planes, 0)
+
     def _places(self, channels: Sequence[Channel]) -> list[int]:
         """Return where the checkpoint's channels are among these."""
         names = [channel.name for channel in channels]
@@ -134,7 +140,6 @@ class CloomePretrained(Featurizer):
     def _loaded(self) -> Towers:
         """Return the towers with the file's weights, loaded strictly."""
         if self._towers is None:
-            from featurizers.cloome.model import Towers
             from featurizers.cloome.train import channels_last
             from featurizers.foundation import weights
 
@@ -144,7 +149,7 @@ class CloomePretrained(Featurizer):
                     "cloome-bioactivity.pt of anasanchezf/cloome; nothing is downloaded"
                 )
                 raise FeaturizerError(msg)
-            towers = Towers(self.config, len(LEVELS), 0)
+            towers = self.network()
             weights.load(towers, weights.read(self._path), self._path)
             self._towers = channels_last(towers.eval().requires_grad_(False))  # noqa: FBT003
         return self._towers
