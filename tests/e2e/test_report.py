@@ -72,7 +72,7 @@ def test_a_differentiable_entrant_gets_attribution_maps_unless_they_are_left_out
 ) -> None:
     words = ("-f", "mae:tiny", "--set", "mae.steps=3", "--set", "mae.batch=16", "--layer", "proteins")
     more = ("--controls", "none", "-j", 1, "--dataset", screen, "--store", "s")
-    done = bench("run", *words, *more, cwd=tmp_path)
+    done = bench("run", *words, *more, cwd=tmp_path, timeout=900)
     assert done.returncode == 0, done.stderr
     report = ("report", "--store", "s", "-o", "r.html", "--no-umap", "--json")
     done = bench(*report, cwd=tmp_path)

@@ -157,7 +157,7 @@ def test_classes_retrieval_and_a_trained_entrant_are_made_again_bit_by_bit(
 ) -> None:
     done = bench(
         "run", "-f", name, *words, "--controls", "none", "-j", 1, "--dataset", screen, "--store", "s",
-        cwd=tmp_path,
+        cwd=tmp_path, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     store = Store(tmp_path / "s")
