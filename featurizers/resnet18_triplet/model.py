@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from featurizers.training.norm import BatchNorm2d
 from featurizers.training.schedules import seeded
 from featurizers.vision import prepare_timm
 
@@ -41,7 +42,11 @@ class BagNetwork(nn.Module):
     def __init__(self, config: TripletConfig, channels: int, seed: int) -> None:
         super().__init__()
         with seeded(seed, "weights", 0):
-            self.backbone = timm.create_model("resnet18", pretrained=False, in_chans=channels, num_classes=0)
+            # processes may take another number of passes each, so passes know their own rows alone
+            norm = nn.BatchNorm2d if config.micro_batch else BatchNorm2d
+            self.backbone = timm.create_model(
+                "resnet18", pretrained=False, in_chans=channels, num_classes=0, norm_layer=norm
+            )
             self.head = nn.Sequential(
                 nn.Linear(_FEATURES, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.dim)
             )

@@ -71,8 +71,6 @@ def train(
     if start is not None:
         network.start_at(start, config.first_convolution)
     network = channels_last(network.to(device))
-    if device.type == "cuda" and parallel.size() > 1 and not config.micro_batch:
-        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     loop = Loop(network, _recipe(config), context, made_as)
     if not loop.done:
         cutting = ("scale", "mask", "background", "border", "scaling")
@@ -227,7 +225,7 @@ def _embedded(network: BagNetwork, config: TripletConfig, passes: Sequence[Tenso
 
     Batch normalisation uses each pass's statistics, as the pass with a graph will; its running ones wait.
     """
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     before = [m.momentum for m in norms]
     for norm in norms:
         norm.momentum = 0.0

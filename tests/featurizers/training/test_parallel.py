@@ -35,9 +35,10 @@ def losses(name, folder, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mae", "dino", "cloome", "tide"])
+@pytest.mark.parametrize("name", ["mae", "dino", "cloome", "tide", "resnet18-triplet"])
 def test_two_processes_give_the_losses_of_one(tmp_path, name):
     alone, together = (losses(name, tmp_path / str(n), n) for n in (1, 2))
     assert len(alone) == 6
-    assert together == pytest.approx(alone, rel=1e-4)
+    # eleven million weights under AdamW from the first step on: rounding grows tenfold in six steps
+    assert together == pytest.approx(alone, rel=1e-3 if name == "resnet18-triplet" else 1e-4)
     assert len({round(loss, 6) for loss in alone}) > 1

@@ -12,10 +12,13 @@ from featurizers.base import FitContext
 from featurizers.cloome import Cloome
 from featurizers.dino import Dino
 from featurizers.mae import Mae, MaeConfig
+from featurizers.resnet18_triplet import ResNet18Triplet
 from featurizers.tide import Tide
 from tests.featurizers.cloome.test_cloome_featurizer import SMALL as CLOOME
 from tests.featurizers.cloome.test_cloome_featurizer import screen as molecules
 from tests.featurizers.dino.test_dino_loss import CONFIG as DINO
+from tests.featurizers.resnet18_triplet.test_triplet_featurizer import SMALL as TRIPLET
+from tests.featurizers.resnet18_triplet.test_triplet_featurizer import screen as classes
 from tests.featurizers.tide.screen import CONFIG as TIDE
 from tests.featurizers.tide.screen import screen
 from tests.featurizers.training.fields import Source, make_field
@@ -34,12 +37,15 @@ def main(name: str, folder: Path) -> None:
         source, table = screen()
     if name == "cloome":
         source, table = molecules()
+    if name == "resnet18-triplet":
+        source, table = classes(wells=3)
     pairs = replace(CLOOME, steps=6, batch=5, batches="images", learn_inverse_tau="yes")
     featurizer = {
         "mae": lambda: Mae(MAE),
         "dino": lambda: Dino(DINO),
         "cloome": lambda: Cloome(pairs),
         "tide": lambda: Tide(TIDE),
+        "resnet18-triplet": lambda: ResNet18Triplet(replace(TRIPLET, wells=3, steps=6)),
     }[name]()
     featurizer.fit(source, table, FitContext(folder))
 
