@@ -36,7 +36,8 @@ _NONLINEARITIES = {
 def stains() -> Tensor:
     """Return M (3, 3): one stain's colour per row, each of length 1."""
     colours = torch.tensor(RUIFROK, dtype=torch.float64)
-    return (colours / colours.norm(dim=1, keepdim=True)).float()
+    unit: Tensor = colours / colours.square().sum(dim=1, keepdim=True).sqrt()
+    return unit.float()
 
 
 def optical_density(levels: NDArray[np.float64], epsilon: float) -> NDArray[np.float32]:
