@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.registry import Registry, configure
 
 if TYPE_CHECKING:
-    from featurizers.base import Channel, Featurizer
+    from featurizers.base import Channel
     from featurizers.conformance import CheckResult
 
 app = typer.Typer(no_args_is_help=True, help="Scaffold a plugin and test it for conformance.")
@@ -21,18 +21,20 @@ app = typer.Typer(no_args_is_help=True, help="Scaffold a plugin and test it for 
 
 @app.command("new")
 def new(
-    kind: Annotated[str, typer.Argument(help="What to make: featurizer.")],
+    kind: Annotated[str, typer.Argument(help="What to make: featurizer, predictor.")],
     name: Annotated[str, typer.Argument(help="Its name on the command line and on the board.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder to make; default ./wellbench-NAME.", show_default=False),
     ] = None,
 ) -> None:
-    """Write a small package with a working featurizer, its entry point and its test."""
-    from bench.plugins.scaffold import scaffold
+    """Write a small package with a working featurizer or predictor, its entry point and its test."""
+    from bench.plugins.scaffold import KINDS, scaffold
 
-    if kind == "featurizer" and name in {entry.name for entry in Registry().listings("featurizers")}:
-        raise UsageError(f"featurizer {name!r} exists already; choose another name")
+    registry = Registry()
+    for taken in ("featurizers", "predictors"):
+        if kind in KINDS and name in {entry.name for entry in registry.listings(taken)}:
+            raise UsageError(f"{taken[:-1]} {name!r} exists already; choose another name")
     folder = out or Path(f"wellbench-{name}")
     written = scaffold(kind, name, folder)
     console = ui.out()
@@ -46,7 +48,9 @@ def new(
 
 @app.command("test")
 def check(
-    target: Annotated[str, typer.Argument(help="Name of a featurizer, or a Python file with featurizers.")],
+    target: Annotated[
+        str, typer.Argument(help="Name of a featurizer or predictor, or a Python file with some.")
+    ],
     preset: Annotated[str | None, typer.Option(help="Preset to test.", show_default=False)] = None,
     set_: Annotated[
         list[str] | None,
@@ -65,7 +69,7 @@ def check(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check that a featurizer keeps the contract; exit code 1 when it does not."""
+    """Check that a featurizer or predictor keeps the contract; exit code 1 when it does not."""
     from bench.settings import parse_overrides
 
     files = list(plugin or ())
@@ -88,23 +92,29 @@ def check(
 
 
 def _defined_in(registry: Registry, path: Path) -> list[str]:
-    """Return the names of the featurizers of a plugin file."""
+    """Return the names of the featurizers and predictors of a plugin file."""
     from bench.plugins.files import file_origin
 
-    names = [entry.name for entry in registry.listings("featurizers") if entry.origin == file_origin(path)]
+    listed = [*registry.listings("featurizers"), *registry.listings("predictors")]
+    names = [entry.name for entry in listed if entry.origin == file_origin(path)]
     if not names:
-        raise UsageError(f"{path} defines no featurizer, and only featurizers have a conformance suite")
+        raise UsageError(
+            f"{path} defines no featurizer or predictor, and only those have a conformance suite"
+        )
     return names
 
 
 def _results(
     registry: Registry, name: str, preset: str | None, overrides: dict[str, Any], channels: int | None
 ) -> list[CheckResult]:
-    from featurizers.conformance import check_featurizer
+    from bench.entrants import kind_of
+    from featurizers.conformance import check_featurizer, check_predictor
 
-    cls: type[Featurizer] = registry.get("featurizers", name)
+    kind = kind_of(registry, name)
+    cls: type[Any] = registry.get(kind, name)
     config = configure(cls, preset, overrides)
-    return check_featurizer(lambda: cls(config), channels=_channels(channels))
+    check = check_predictor if kind == "predictors" else check_featurizer
+    return check(lambda: cls(config), channels=_channels(channels))
 
 
 def _channels(count: int | None) -> tuple[Channel, ...] | None:

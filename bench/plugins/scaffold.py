@@ -9,7 +9,7 @@ from string import Template
 
 from bench.errors import UsageError
 
-KINDS = ("featurizer",)
+KINDS = ("featurizer", "predictor")
 """Kinds that can be scaffolded: those with a conformance suite for the new package's test."""
 
 _FILES = {

@@ -7,9 +7,12 @@ lives elsewhere can be tested there::
 
     def test_the_contract_is_kept():
         assert failures(check_featurizer(MyFeaturizer)) == []
+
+``check_predictor`` does the same for a predictor.
 """
 
+from featurizers.conformance.prediction import check_predictor
 from featurizers.conformance.subject import CheckResult
 from featurizers.conformance.suite import CHECKS, check_featurizer, failures
 
-__all__ = ["CHECKS", "CheckResult", "check_featurizer", "failures"]
+__all__ = ["CHECKS", "CheckResult", "check_featurizer", "check_predictor", "failures"]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from featurizers.base import Card, Featurizer, FeaturizerError, FitScope, Level, Need, Role, Source
+from featurizers.base import Card, Featurizer, FeaturizerError, FitScope, Level, Need, Repeats, Role, Source
 from featurizers.conformance.subject import NotApplicable, Subject, Violation
 
 HEAVY = ("torch", "torchvision", "timm", "tensorflow", "jax", "cellpose", "transformers")
@@ -51,14 +51,16 @@ def card(subject: Subject) -> str:
         ("card.learns_from", set(found.learns_from), get_args(Source)),
         ("card.fit_scope", {found.fit_scope}, get_args(FitScope)),
         ("card.role", {found.role}, get_args(Role)),
-        ("level", {subject.cls.level}, get_args(Level)),
+        ("card.repeats", {found.repeats}, get_args(Repeats)),
+        ("level", {getattr(subject.cls, "level", "field")}, get_args(Level)),
     ):
         if given - set(known):
             raise Violation(f"{label} holds {sorted(given - set(known))}; known are {', '.join(known)}")
-    if subject.cls.trainable == (found.fit_scope == "pretrained"):
-        wanted = "'transductive' or 'inductive'" if subject.cls.trainable else "'pretrained'"
+    trainable = getattr(subject.cls, "trainable", True)  # a predictor always is
+    if trainable == (found.fit_scope == "pretrained"):
+        wanted = "'transductive' or 'inductive'" if trainable else "'pretrained'"
         raise Violation(
-            f"trainable is {subject.cls.trainable} and card.fit_scope is {found.fit_scope!r}; it must be "
+            f"trainable is {trainable} and card.fit_scope is {found.fit_scope!r}; it must be "
             f"{wanted}, because fit_scope says whether this dataset was seen in training"
         )
     return f"{found.name} {found.version}"

@@ -189,4 +189,4 @@ def test_a_file_with_heads_alone_has_no_suite(call, tmp_path):
     )
     code, _, err = call("plugin", "test", path)
     assert code == 2
-    assert "only featurizers have a conformance suite" in err
+    assert "only those have a conformance suite" in err
