@@ -249,8 +249,6 @@ def test_a_permuted_run_is_of_a_featurizer_that_learned_from_permuted_readouts(
     }
     parts = [keys[role]["key_document"]["features"]["key"] for role in ("entrant", "permuted")]
     assert parts[0] != parts[1]
-    again = start(settings, lambda *_: None)
-    assert again.report.runs == done.report.runs
     other = start(replace(settings, omics="rna", store=str(screen / "other")), lambda *_: None)
     assert other.report.failures == []
     fits = [json.loads(p.read_text()) for p in (screen / "other").glob("weights/key=*/seen.json")]

@@ -247,7 +247,8 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("term", ["dino", pytest.param("mae", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("term", ["dino", "mae"])
 def test_a_killed_training_ends_in_the_same_bytes(tmp_path, monkeypatch, term):
     monkeypatch.setattr("featurizers.training.loop.REPORT_SECONDS", 0.0)
     source, table = screen()
