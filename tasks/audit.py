@@ -92,7 +92,8 @@ def audit(
             )
         )
     if X is not None:
-        values = np.asarray(X, np.float64)
+        # An infinite feature is refused at the fit; here it is one that the well does not have.
+        values = np.where(np.isfinite(X), X, np.nan).astype(np.float64)
         found += decodability(data, values, protocol)
         found += [own for own in (_twins(data, values), _copies(data, values)) if own is not None]
     return found
@@ -210,16 +211,17 @@ def _copies(data: TaskData, X: NDArray[np.float64]) -> Finding | None:
     """Readouts that are a linear, or a monotone, function of one of the features.
 
     Monotone ones (the logarithm of a cell count, say) show in the correlation of ranks, over at most
-    :data:`MAX_WELLS` units and for features of many values.
+    :data:`MAX_WELLS` units and for features of many values. A feature that some units lack counts over those
+    that have it.
     """
     units = to_units(data, X)
-    rows = np.flatnonzero(~np.isnan(units).any(axis=1) & ~data.control)
+    rows = np.flatnonzero(~np.isnan(units).all(axis=1) & ~data.control)
     if len(rows) < MIN_UNITS_FOR_COPIES:
         return None
     U = _standard(units[rows])
     few = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_WELLS)).round().astype(int))]
     ranked = pd.DataFrame(units[few])
-    ranked = ranked.loc[:, ranked.nunique() > len(few) / 2].rank()
+    ranked = ranked.loc[:, ranked.nunique() > ranked.count() / 2].rank()
     V = _standard(ranked.to_numpy(dtype=np.float64))
     best = np.zeros(len(data.readouts))
     for start in range(0, len(best), 512):
@@ -240,23 +242,35 @@ def _copies(data: TaskData, X: NDArray[np.float64]) -> Finding | None:
 
 
 def _standard(X: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centre and scale the columns that vary, and drop the others."""
-    centred = X - X.mean(axis=0)
-    spread = centred.std(axis=0)
+    """Centre and scale the columns that vary over the rows that have them, and drop the others."""
+    known = ~np.isnan(X)
+    count = np.maximum(known.sum(axis=0), 1)
+    centred = X - np.where(known, X, 0.0).sum(axis=0) / count
+    spread = np.sqrt(np.where(known, centred**2, 0.0).sum(axis=0) / count)
     return np.asarray(centred[:, spread > 0] / spread[spread > 0])
 
 
 def _largest_correlation(U: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (t,) each readout's largest |r| with a column of U (m, D) over its observed rows in y (m, t)."""
-    mask = ~np.isnan(y)
-    count = mask.sum(axis=0)
-    filled = np.where(mask, y, 0.0)
-    centred = np.where(mask, y - filled.sum(axis=0) / np.maximum(count, 1), 0.0)
-    m = mask.astype(np.float64)
-    first, second = U.T @ m, (U**2).T @ m  # (D, t) sums over each readout's observed rows
-    variance = second - first**2 / np.maximum(count, 1)
-    norm = np.sqrt(np.maximum(variance, 0.0) * (centred**2).sum(axis=0))
-    defined = (variance > 1e-9 * np.maximum(second, 1e-300)) & (norm > 0) & (count >= MIN_UNITS_FOR_COPIES)
-    r = np.divide(np.abs(U.T @ centred), norm, out=np.zeros_like(norm), where=defined)
+    """Return (t,) the largest |r| of y (m, t) with a column of U (m, D), over the rows with both."""
+    known, mask = ~np.isnan(U), ~np.isnan(y)
+    total = mask.sum(axis=0)
+    centre = np.where(mask, y, 0.0).sum(axis=0) / np.maximum(total, 1)
+    own, m = np.where(mask, y - centre, 0.0), mask.astype(np.float64)
+    u = np.where(known, U, 0.0)
+    # Sums over the rows with both, (D, t); where U has no gap, those of y do not depend on the feature.
+    if known.all():
+        count, sum_y, square_y = total.astype(np.float64), np.zeros(len(total)), (own**2).sum(axis=0)
+    else:
+        k = known.astype(np.float64).T
+        count, sum_y, square_y = k @ m, k @ own, k @ own**2
+    sum_u, square_u = u.T @ m, (u**2).T @ m
+    n = np.maximum(count, 1.0)
+    variance_u, variance_y = square_u - sum_u**2 / n, square_y - sum_y**2 / n
+    norm = np.sqrt(np.maximum(variance_u, 0.0) * np.maximum(variance_y, 0.0))
+    defined = (
+        (variance_u > 1e-9 * np.maximum(square_u, 1e-300)) & (norm > 0) & (count >= MIN_UNITS_FOR_COPIES)
+    )
+    defined &= variance_y > 1e-9 * square_y
+    r = np.divide(np.abs(u.T @ own - sum_u * sum_y / n), norm, out=np.zeros_like(norm), where=defined)
     largest: NDArray[np.float64] = r.max(axis=0, initial=0.0)
     return largest

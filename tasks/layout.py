@@ -159,10 +159,10 @@ def decodability(data: TaskData, X: NDArray[np.float64], protocol: Protocol) -> 
 
     ``plate-decodable``: balanced accuracy over plates; ``position-decodable``: out-of-fold R² of the row or
     column. Features are as the featurizer gave them; the plate normalisations of the protocol may well remove
-    it.
+    it. A feature that a well lacks is put at the training mean, as in a run.
     """
     own = treated(data).drop_duplicates("well")
-    own = own.take(np.flatnonzero(np.isfinite(X[own["well"]]).all(axis=1)))
+    own = own.take(np.flatnonzero(~np.isnan(X[own["well"]]).all(axis=1)))
     spaced = np.linspace(0, len(own) - 1, min(len(own), MAX_WELLS)).round().astype(int)
     own = own.take(np.unique(spaced))
     groups = own["perturbation"].to_numpy(np.str_)

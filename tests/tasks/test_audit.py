@@ -234,16 +234,53 @@ def test_readouts_that_are_a_monotone_function_of_a_feature_are_warned_of(screen
     assert max(r) < 0.9  # what a linear check would have seen
 
 
-def test_correlation_with_the_nearest_feature_equals_a_loop():
+def gappy(X, seed=0):
+    """Leave every well without some feature, and one feature without a value."""
+    X = X.copy()
+    rng = np.random.default_rng(seed)
+    X[np.arange(len(X)), rng.integers(0, X.shape[1], len(X))] = np.nan
+    X[rng.random(len(X)) < 0.05] = np.nan
+    return np.column_stack([X, np.full(len(X), np.nan, X.dtype)])
+
+
+def test_missing_features_do_not_silence_a_copied_readout(screen):
+    own = clean(screen)
+    Y = own.data.Y.copy()
+    Y[:, 2] = 7 - 3 * own.X[:, 5]
+    data = replace(own.data, Y=Y)
+    (found,) = audit(data, NESTED, folds.make(data, NESTED), gappy(own.X))
+    assert (found.code, found.figure) == ("readout-from-image", pytest.approx(1 / 8))
+
+
+def test_missing_features_do_not_silence_plates_and_positions(screen):
+    own = clean(screen)
+    plate = pd.factorize(own.data.wells["Metadata_Plate"])[0]
+    column = own.data.wells["Metadata_Well"].str[1:].astype(int).to_numpy()
+    table = folds.make(own.data, NESTED)
+    for extra, code in (
+        ((plate[:, None] == range(3)) * 9.0, "plate-decodable"),
+        (column[:, None] * 2.0, None),
+    ):
+        X = gappy(np.column_stack([own.X, extra]).astype(np.float32))
+        found = audit(own.data, NESTED, table, X)
+        assert codes(found) == [code or "position-decodable"]
+    assert audit(own.data, NESTED, table, gappy(own.X)) == []
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.3])
+def test_correlation_with_the_nearest_feature_equals_a_loop(gaps):
     from tasks.audit import _largest_correlation
 
     rng = np.random.default_rng(0)
     U, y = rng.normal(size=(40, 9)), rng.normal(size=(40, 5))
     U = (U - U.mean(axis=0)) / U.std(axis=0)
     y[rng.random(y.shape) < 0.3] = np.nan
+    U[rng.random(U.shape) < gaps] = np.nan
     for t in range(5):
-        own = ~np.isnan(y[:, t])
-        expected = max(abs(np.corrcoef(U[own, d], y[own, t])[0, 1]) for d in range(9))
+        expected = 0.0
+        for d in range(9):
+            own = ~np.isnan(y[:, t]) & ~np.isnan(U[:, d])
+            expected = max(expected, abs(np.corrcoef(U[own, d], y[own, t])[0, 1]))
         assert _largest_correlation(U, y)[t] == pytest.approx(expected)
 
 
