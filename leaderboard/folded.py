@@ -41,7 +41,7 @@ AUC = "ROC AUC"
 
 VARIANCE_FACTOR = 1.3
 """On the corrected variance: without it, equal featurizers were declared different by ROC AUC in 4 to 8 % of
-simulated screens at a nominal 5 %, with it in 2 to 4 % (``docs/statistics.md``)."""
+simulated screens at a nominal 5 %, with it in 2 to 5 % (``docs/statistics.md``)."""
 
 
 NULL_FACTOR, NULL_FACTOR_PER_REPEAT = 1.6, 0.65

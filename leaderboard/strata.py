@@ -182,9 +182,9 @@ def activity_bins(board: Board, activity: pd.Series, bins: int = 4) -> pd.Series
             f"{board.title}: activity is known of {len(known)} of its perturbations; {2 * bins} are needed"
         )
     # Equal values share a bin: their order is chance.
-    cut = ((known.rank(method="average") - 0.5) * bins // len(known)).to_numpy(int)
-    cut = np.unique(cut, return_inverse=True)[1]
-    count = cut.max() + 1
+    place = (known.rank(method="average") - 0.5) * bins // len(known)
+    cut = pd.factorize(place, sort=True)[0]
+    count = int(cut.max()) + 1
     ends = [(known[cut == i].min(), known[cut == i].max()) for i in range(count)]
     names = [f"{i + 1} of {count} ({low:.2g} to {high:.2g})" for i, (low, high) in enumerate(ends)]
     return pd.Series([names[i] for i in cut], index=known.index.astype(str))
