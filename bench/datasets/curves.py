@@ -133,6 +133,8 @@ def _parse(uri: str, data: bytes) -> pd.DataFrame:
         )
     if not any(name in header for name in NAMES):
         raise DatasetError(f"{uri}: no column {', '.join(NAMES[:-1])} or {NAMES[-1]} names the curves")
+    if len(lines) == 1:
+        raise DatasetError(f"{uri}: no curve follows its header, so it was cut off; copy it again")
     wanted = [c for c in header if c in (*NAMES, CALL) or c.startswith(PREFIX)]
     text = b"\n".join(lines).decode("utf-8-sig")
     table: pd.DataFrame = pd.read_csv(

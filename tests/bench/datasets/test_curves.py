@@ -98,6 +98,9 @@ def test_an_empty_file_and_one_of_something_else_are_refused(tmp_path):
     path.write_text("Metadata_Compound\tCurve Regulation\nx\tup\n")
     with pytest.raises(DatasetError, match="names the curves"):
         read_frame(str(path))
+    path.write_text("Metadata_Compound\tGenes\tCurve Regulation\n")
+    with pytest.raises(DatasetError, match="no curve follows its header"):
+        read_frame(str(path))
     curve_file(path, ["up"])
     with pytest.raises(DatasetError, match="which compound"):
         read_frame(str(path))
