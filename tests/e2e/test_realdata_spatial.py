@@ -68,3 +68,40 @@ def test_colour_predicts_expression_within_a_patient_and_the_board_says_within(b
     told = " ".join(board["notes"])
     assert "nothing about another patient" in told
     assert "readouts kept, above zero" in told
+
+
+PANEL = """
+[[layers.prepare]]
+step = "panel"
+title = "twelve genes of breast tumours"
+readouts = [
+    "ACTB", "ACTG1", "B2M", "CD74", "COL1A1", "ERBB2", "FASN", "FTL", "GAPDH", "GNAS", "KRT19", "TMSB10",
+]
+"""
+
+
+@pytest.mark.realdata
+def test_neural_stain_learning_stands_on_the_board_beside_colour_statistics(bench: Run, tmp_path: Path):
+    folder = os.environ.get("WELLBENCH_REALDATA")
+    if not folder or not (Path(folder) / "her2st").is_dir():
+        pytest.skip("WELLBENCH_REALDATA does not name a folder with her2st")
+    source = quarter(Path(folder) / "her2st", tmp_path / "her2st")
+    words = ("dataset", "from", "spatial", source, "--patient", "^([A-Z])", "--patch", 56, "--out", "her2")
+    made = bench(*words, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    with (tmp_path / "her2/dataset.toml").open("a", encoding="utf-8") as settings:
+        settings.write(STEPS + PANEL)
+    words = ("run", "-d", "her2", "-f", "intensity", "-f", "stain", "--task", "spatial", "-j", 1)
+    small = ("--set", "stain.pixels=256", "--set", "stain.steps=400")
+    rules = ("--protocol", "section-out", "--controls", "none", "--permuted", "none", "--json")
+    done = bench(*words, *small, *rules, cwd=tmp_path, timeout=900)
+    assert done.returncode == 0, done.stderr
+    (board,) = json.loads(done.stdout)["boards"]
+    assert board["board"]["layer"] == "expression:within-patient"
+    rows = {row["label"].partition("[")[0]: row for row in board["rows"]}
+    own = rows["stain"]
+    assert (own["head"], own["perturbations"], own["readouts"]) == ("own", 3, 12)
+    assert own["coverage"] == 1
+    assert own["fit_scope"] == "inductive"
+    assert own["skill_low"] is None
+    assert own["predictable"] == 0
