@@ -70,8 +70,3 @@ PRESETS: Mapping[str, StainConfig] = MappingProxyType(
         "linear": replace(_DEFAULT, nonlinearity="identity", learn="deconvolution"),
     }
 )
-
-
-def preset_name(config: StainConfig) -> str:
-    """Return the name of the preset that ``config`` equals, or ``"custom"``."""
-    return next((name for name, preset in PRESETS.items() if preset == config), "custom")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from featurizers.base import Card, Channel, FeaturizerError, FieldSource, FitContext, Predictor, silent
-from featurizers.stain.config import NAME, PRESETS, StainConfig, preset_name
+from featurizers.stain.config import NAME, PRESETS, StainConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,8 +55,9 @@ class Stain(Predictor):
         self._targets: Targets | None = None
 
     def label(self) -> str:
-        """Return the name with the preset and the steps."""
-        return f"{NAME}[{preset_name(self.config)}, {self.config.steps:,} steps]"
+        """Return the name with the reading that it is, and the steps."""
+        config = self.config
+        return f"{NAME}[{config.learn}, {config.nonlinearity}, {config.readout}, {config.steps:,} steps]"
 
     def check(self, channels: Sequence[Channel]) -> None:
         """Refuse anything but red, green and blue, in that order."""
