@@ -210,11 +210,13 @@ def newest(found: Sequence[Record]) -> list[Record]:
     """Return, of runs that a reader cannot tell apart, the one that was recorded last.
 
     Runs of one label, role and head on one board differ in images, seed or code; an older one is out of date.
+    Imported runs may be of several authors: only another import of the same run takes the place of one.
     """
     latest: dict[tuple[str, ...], tuple[str, str]] = {}
     for record in found:
         board = (record["dataset"]["name"], record["dataset"]["version"], record["task"], record["layer"])
         own = (record["protocol"]["hash"], record["label"], record["role"], record["head"])
+        own += (record.get("imported", {}).get("run", ""),)
         mark = (str(record["spent"]["time"]), record["run"])
         latest[board + own] = max(latest.get(board + own, ("", "")), mark)
     kept = {identifier for _, identifier in latest.values()}

@@ -119,7 +119,8 @@ def _effective(placed: Sequence[Standing], rows: pd.DataFrame, rules: Rules) -> 
     known = rows[rows["skill"].notna() & (rows["coverage"] >= 1)]
     if known.empty:
         return []
-    effective, number = known["effective_perturbations"].min(), int(known["perturbations"].max())
+    number = int(known["perturbations"].max())
+    effective = known.loc[known["perturbations"] == number, "effective_perturbations"].min()
     figure = f"Effective number of perturbations {effective:.0f} of {number}"
     if effective < rules.effective_minimum:
         few = number < 2 * effective

@@ -164,6 +164,7 @@ def _place(
     else:
         values = summands_of_folds(entry)
     missing = int((expected & ~seen).any(axis=(0, 1)).sum())
+    skipped = _skipped(entry, observed)
     reason = ""
     if np.isnan(values.skill):
         reason = "no readout has a defined score"
@@ -177,12 +178,23 @@ def _place(
         if unpredicted:
             share = f"{len(panel) - unpredicted} of {len(panel)} readouts"
         reason = f"it was partly run ({share})"
+    elif skipped:
+        reason = f"a repeat leaves out {skipped} perturbations that others were tested on"
     elif missing:
         reason = f"it has no finite prediction for values of {missing} of {len(panel)} readouts"
     comparable = not reason or reason in ("control", "floor", "ceiling")
     return Standing(
         entry, values, reason, _fingerprint(entry, seen), comparable, (gaps or ()) if not reason else ()
     )
+
+
+def _skipped(entry: Entry, observed: NDArray[np.bool_]) -> int:
+    """Most perturbations left out of a repeat that was run: a mean over chosen folds is another quantity."""
+    if entry.fold_values is not None or observed.shape[1] != entry.folds.shape[1]:
+        return 0
+    tested = entry.folds >= 0
+    asked = observed[: len(tested)].any(axis=2) & tested.any(axis=1)[:, None]
+    return int((asked & ~tested).sum(axis=1).max(initial=0))
 
 
 def _fingerprint(entry: Entry, seen: NDArray[np.bool_]) -> bytes:

@@ -223,13 +223,19 @@ def noise_ceiling(entry: Entry) -> FloatArray:
 
 
 def twin(standing: Standing, placed: Sequence[Standing]) -> str | None:
-    """Run of the permuted entry that belongs to this one: same head, named by run, label or name."""
+    """Run of the permuted entry that belongs to this one: same head, named by run, label or name.
+
+    By its name alone only where no other run is called so: another preset's permuted run, or that of the run
+    beside an imported one, was made from other predictions.
+    """
     entry = standing.entry
     if entry.role == "permuted":
         return None
-    twins = [s.entry for s in placed if s.entry.role == "permuted" and s.entry.head == entry.head]
-    for identity in (entry.run, entry.label, entry.name):
-        named = [twin for twin in twins if twin.permutes == identity]
+    same_head = [s.entry for s in placed if s.entry.head == entry.head]
+    twins = [other for other in same_head if other.role == "permuted"]
+    owned = {text for other in same_head if other.role != "permuted" for text in (other.run, other.label)}
+    for identity in (entry.run, entry.label, None if entry.name in owned else entry.name):
+        named = [twin for twin in twins if twin.permutes is not None and twin.permutes == identity]
         same_preset = [twin for twin in named if twin.preset == entry.preset]
         if named:
             return (same_preset or named)[0].run

@@ -50,18 +50,25 @@ def merge(store: Store, path: Path, plugins: tuple[str, ...] = ()) -> Merged:
     BenchError
         When the archive is unsafe or damaged; nothing of it is then merged.
     """
+    from tasks.base import TaskError
+
     archive = Archive(path)
     done = Merged()
     try:
         for own in archive.index["runs"]:
-            name = str(own.get("label") if isinstance(own, dict) else own)[:LONGEST]
+            name = _printable(str(own.get("label") if isinstance(own, dict) else own)[:LONGEST])
             try:
                 done.runs.append(_merge(store, archive, own, plugins))
-            except BenchError as error:
+            except (BenchError, TaskError) as error:
                 done.refused.append(f"{name}: {error}")
     finally:
         archive.close()
     return done
+
+
+def _printable(text: str) -> str:
+    """Return a name that has not been checked yet without what could steer a terminal."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _merge(store: Store, archive: Archive, own: Any, plugins: tuple[str, ...]) -> str:
@@ -78,8 +85,7 @@ def _merge(store: Store, archive: Archive, own: Any, plugins: tuple[str, ...]) -
                 f"its {word} are not those of the local board; both must come from the same data"
             )
     folds = [tuple(fold) for fold in own["folds"]]
-    if not folds or len(set(folds)) < len(folds) or not set(folds) <= {tuple(f) for f in floor["folds"]}:
-        raise BenchError("it names folds that the local board does not have")
+    _whole_repeats(folds, [tuple(fold) for fold in floor["folds"]])
     about = known(plugins).get("tasks", floor["task"])
     results = [
         _fold(store, archive, own["run"], floor["run"], fold, needs_head=about.needs_head) for fold in folds
@@ -92,6 +98,18 @@ def _merge(store: Store, archive: Archive, own: Any, plugins: tuple[str, ...]) -
         "predictions": {name: archive.index["files"][name]["sha256"] for name in names},
     }
     return _commit(store, own, floor, problem, results, document, digest(document)[:16], plugins)
+
+
+def _whole_repeats(folds: list[tuple[int, ...]], local: list[tuple[int, ...]]) -> None:
+    """Refuse folds other than all of the first repeats: who may leave out folds can choose the kind ones."""
+    if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(local):
+        raise BenchError("it names folds that the local board does not have")
+    last = max(repeat for repeat, _ in folds)
+    lacking = sum(repeat <= last for repeat, _ in local) - len(folds)
+    if lacking:
+        raise BenchError(
+            f"it lacks {lacking} folds of its first {last + 1} repeats; share a run with every fold of them"
+        )
 
 
 def _well_formed(own: Any) -> None:
@@ -174,6 +192,8 @@ def _fold(
         raise BenchError(f"{name} predicts other units than those that the fold tests")
     if needs_head and prediction.shape != local.floor.shape:
         raise BenchError(f"{name} has predictions of shape {prediction.shape}, not {local.floor.shape}")
+    if np.isinf(prediction).any():
+        raise BenchError(f"{name} holds infinite predictions")
     return FoldResult(FoldId(*fold), local.rows, prediction, local.floor)
 
 

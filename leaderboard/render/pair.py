@@ -75,6 +75,8 @@ class Pair:
         if own.verdict != "tied":
             first, second = (a, b) if own.verdict == "better" else (b, a)
             return f"{first} is better than {second}, beyond the margin of {self.a.margin:g}."
+        if math.isnan(own.mdd80):
+            return f"{a} and {b} made the same errors: there is nothing to tell apart."
         if abs(own.difference) <= own.high - own.difference:
             return (
                 f"{a} and {b} are not told apart; a true difference of {number(own.mdd80)} would be found in "

@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from leaderboard.figures.base import Figure
+from leaderboard.render.data import plain_records
 from leaderboard.report.material import Material
 from leaderboard.report.pack import columnar, readouts
 from leaderboard.report.sections import Section, section
@@ -152,6 +153,7 @@ def _documents(
                 "q": board.rules.q,
                 "panel": panels.index(order),
                 "open": own.panel,
+                "ranked": _ranked(board),
                 **readouts(board, labels(board), order),
             }
         )
@@ -172,6 +174,12 @@ def _documents(
         "figures": figures,
         "annotation": annotation,
     }, data
+
+
+def _ranked(board: Board) -> dict[str, list[Any]]:
+    """Return the board's rows for its CSV: every column, intervals and verdicts apart, as other outputs."""
+    rows = plain_records(board.to_frame())
+    return {"columns": list(rows[0]), "rows": [list(row.values()) for row in rows]}
 
 
 def _figure(figure: Figure, data: dict[str, Any]) -> dict[str, Any]:

@@ -164,8 +164,10 @@ def test_figures_and_tables_are_saved_and_no_spreadsheet_runs_them(opened):
     board = list(
         csv.reader(io.StringIO(saved(page, lambda: page.click("[data-table=board] >> nth=0")).read_text()))
     )
-    assert board[0][:2] == ["Rank", "Entrant"]
+    assert {"rank_low", "skill", "skill_low", "skill_high", "above_verdict", "run"} <= set(board[0])
     assert len(board) == 9
+    first = dict(zip(board[0], board[1], strict=True))
+    assert float(first["skill_low"]) < float(first["skill"]) < float(first["skill_high"])
     assert own.messages == []
 
 

@@ -111,6 +111,8 @@ def test_claimed_scores_and_floors_are_not_believed(here: Store, archive: Path, 
         (lambda own: own.update(label="\x1b[31m"), "cannot be printed"),
         (lambda own: own.update(folds=[[9, 9]]), "folds that the local board does not have"),
         (lambda own: own.update(card=None), "lacks the card"),
+        (lambda own: own.update(folds=own["folds"][:1]), "lacks 4 folds of its first 1 repeats"),
+        (lambda own: own.update(folds=own["folds"][5:]), "lacks 5 folds of its first 5 repeats"),
     ],
 )
 def test_a_run_of_another_board_is_refused_with_the_reason(
@@ -120,6 +122,53 @@ def test_a_run_of_another_board_is_refused_with_the_reason(
     assert done.runs == []
     assert message in done.refused[0]
     assert len(here.list("runs")) == 5
+
+
+def test_a_run_over_the_first_repeat_is_merged(here: Store, archive: Path) -> None:
+    def cut(files, index):
+        own = index["runs"][0]
+        own["folds"] = [fold for fold in own["folds"] if fold[0] == 0]
+
+    done = merge(here, repacked(archive, cut))
+    assert (len(done.runs), done.refused) == (1, [])
+
+
+def test_a_refused_name_cannot_steer_the_terminal(here: Store, archive: Path) -> None:
+    done = merge(here, repacked(archive, lambda _, index: index["runs"][0].update(label="\x1b[2Jgone\x07")))
+    assert done.refused[0].startswith("\ufffd[2Jgone\ufffd: ")
+
+
+def test_infinite_predictions_are_refused_and_the_other_runs_merged(
+    scored: Path, here: Store, tmp_path: Path
+) -> None:
+    runs = [run_of(Store(scored), "intensity"), run_of(Store(scored), "cell-count")]
+    export(Store(scored), runs, tmp_path / "two.zip")
+
+    def spoil(files, index):
+        name = f"runs/{runs[0]}/predictions/0-0.parquet"
+        path = tmp_path / "p.parquet"
+        path.write_bytes(files[name])
+        rows, values = read_matrix(path)
+        path.unlink()
+        write_matrix(path, rows, values | {"prediction": values["prediction"] + np.float32(np.inf)}, {})
+        files[name] = path.read_bytes()
+
+    done = merge(here, repacked(tmp_path / "two.zip", spoil))
+    assert len(done.runs) == 1
+    assert "infinite predictions" in done.refused[0]
+
+
+def test_runs_of_two_authors_that_are_called_the_same_both_stand(here: Store, archive: Path) -> None:
+    def other(files, index):
+        own = index["runs"][0]
+        for name in [name for name in files if own["run"] in name]:
+            files[name.replace(own["run"], "f" * 16)] = files.pop(name)
+        own.update(run="f" * 16, preset="theirs")
+
+    merged = [*merge(here, archive).runs, *merge(here, repacked(archive, other)).runs]
+    kept = {record["run"] for record in entries.newest(entries.records(here, {}))}
+    assert len(set(merged)) == 2
+    assert set(merged) <= kept
 
 
 def first(files: dict[str, bytes]) -> str:

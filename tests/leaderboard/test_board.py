@@ -10,6 +10,7 @@ from leaderboard import BoardError, Leaderboard, Rules, compare
 from leaderboard.adjust import hierarchical
 from leaderboard.decide import decide
 from leaderboard.predictable import against_entry, against_floor
+from leaderboard.render.pair import Pair
 from leaderboard.summands import summands
 
 RULES = Rules(flips=200)
@@ -70,6 +71,16 @@ def test_half_the_readouts_have_no_link_and_are_not_called_predictable(board):
 def test_the_permuted_run_gives_the_expected_count_of_its_entrant_alone(board):
     assert row(board, "mae[")["predictable_permuted"] == row(board, "mae-permuted")["predictable"]
     assert board.rows.loc[board.rows["name"] != "mae", "predictable_permuted"].isna().all()
+
+
+def test_a_permuted_run_is_not_lent_to_another_run_of_the_same_name(small_screen):
+    own = replace(by_name(small_screen, "mae"), label="mae")
+    imported = replace(own, run="imported", label="mae [imported]")
+    others = [entry for entry in small_screen if entry.name != "mae"]
+    board = only([*others, own, imported])
+    assert row(board, "mae [")["predictable_permuted"] is pd.NA
+    counts = board.rows.set_index("run")["predictable_permuted"]
+    assert counts[own.run] == counts.dropna().iloc[0]
 
 
 def test_the_permuted_run_of_another_head_is_not_taken(small_screen):
@@ -284,6 +295,16 @@ def test_a_run_with_the_first_repeat_only_is_compared_over_what_both_have(small_
     np.testing.assert_allclose(twins["difference"], 0, atol=1e-7)
 
 
+def test_a_run_over_chosen_folds_is_not_ranked_and_takes_no_figure_from_the_others(small_screen):
+    entry = by_name(small_screen, "stains")
+    folds = np.where(entry.folds == 0, entry.folds, -1)
+    board = only([*small_screen, replace(entry, run="chosen", label="chosen", folds=folds)])
+    assert row(board, "chosen")["rank"] is pd.NA
+    assert "leaves out 90 perturbations" in row(board, "chosen")["unranked"]
+    told = [note for note in board.notes if note.startswith("Effective number")]
+    assert told == [note for note in only(small_screen).notes if note.startswith("Effective number")]
+
+
 def test_a_run_scored_against_another_floor_is_not_ranked(small_screen):
     alien = replace(small_screen[2], run="alien", label="alien", e0=small_screen[2].e0[:, ::-1])
     board = only([*small_screen, alien])
@@ -393,6 +414,13 @@ def test_a_comparison_agrees_with_the_board_and_lists_every_readout(small_screen
     mirrored = compare(b, a, RULES)
     swap = {"better": "worse", "worse": "better", "tied": "tied"}
     assert mirrored.readouts["verdict"].tolist() == [swap[v] for v in found.readouts["verdict"]]
+
+
+def test_the_same_errors_are_said_to_be_the_same(small_screen):
+    entry = by_name(small_screen, "stains")
+    other = replace(entry, run="copy", label="copy")
+    pair = Pair(entry, other, compare(entry, other), Rules())
+    assert pair.conclusion() == "stains and copy made the same errors: there is nothing to tell apart."
 
 
 def test_a_comparison_aligns_readouts_and_perturbations_by_name(small_screen):

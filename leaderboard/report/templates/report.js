@@ -217,7 +217,9 @@ all("[data-save='csv']").forEach((button) => {
   const holder = button.closest(".figure, section");
   if (holder.dataset.figure) return;
   const table = find("table.sortable", holder);
-  button.addEventListener("click", () => saveCsv(tableRows(table), table.dataset.name));
+  // The ranked table shows several numbers in a cell; its CSV has a column for each.
+  const board = button.dataset.table === "board" && documentData.boards[Number(holder.id.replace("board-", "")) - 1].ranked;
+  button.addEventListener("click", () => saveCsv(board ? [board.columns, ...board.rows] : tableRows(table), table.dataset.name));
 });
 all("button.copy").forEach((button) => button.addEventListener("click", async () => {
   const code = find("code", button.parentElement);
