@@ -215,8 +215,8 @@ def newest(found: Sequence[Record]) -> list[Record]:
     latest: dict[tuple[str, ...], tuple[str, str]] = {}
     for record in found:
         board = (record["dataset"]["name"], record["dataset"]["version"], record["task"], record["layer"])
-        own = (record["protocol"]["hash"], record["label"], record["role"], record["head"])
-        own += (record.get("imported", {}).get("run", ""),)
+        author = record.get("imported", {}).get("run", "")
+        own = (record["protocol"]["hash"], record["label"], record["role"], record["head"], author)
         mark = (str(record["spent"]["time"]), record["run"])
         latest[board + own] = max(latest.get(board + own, ("", "")), mark)
     kept = {identifier for _, identifier in latest.values()}

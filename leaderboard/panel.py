@@ -193,7 +193,8 @@ def _skipped(entry: Entry, observed: NDArray[np.bool_]) -> int:
     if entry.fold_values is not None or observed.shape[1] != entry.folds.shape[1]:
         return 0
     tested = entry.folds >= 0
-    asked = observed[: len(tested)].any(axis=2) & tested.any(axis=1)[:, None]
+    run = np.flatnonzero(tested[: len(observed)].any(axis=1))
+    asked, tested = np.any(observed[run], axis=2), tested[run]
     return int((asked & ~tested).sum(axis=1).max(initial=0))
 
 
