@@ -30,6 +30,9 @@ Panel = Literal["all", "named", "score-selected"]
 MIN_FEATURES_FOR_TWINS = 4
 """Fewer features than this (a cell count) coincide by nature, so equal rows mean nothing."""
 
+STRUCTURE = "Metadata_SMILES"
+"""Column of the wells that says which molecule a perturbation is."""
+
 COPY = 0.999
 """A readout whose absolute correlation with one feature, or of their ranks, exceeds this is that feature."""
 
@@ -82,6 +85,7 @@ def audit(
     if found and protocol.label != "optimistic":
         raise LeakageError(found[0].message)
     found += confounding(data) + shifted(data)
+    found += [own for own in (_shared_structures(data, folds),) if own is not None]
     if (panel or data.panel) == "score-selected":
         found.append(
             Finding(
@@ -170,6 +174,31 @@ def _across_folds(data: TaskData, folds: pd.DataFrame, frame: pd.DataFrame) -> N
     spread = frame.merge(tested, on="unit").groupby(["thing", "repeat"])["fold"].nunique()
     things: NDArray[np.object_] = spread[spread > 1].index.get_level_values("thing").unique().to_numpy()
     return things
+
+
+def _shared_structures(data: TaskData, folds: pd.DataFrame) -> Finding | None:
+    """One molecule under several names, as its ``Metadata_SMILES`` say word for word, in different folds."""
+    if STRUCTURE not in data.wells.columns:
+        return None
+    links = data.members.tocoo()
+    written = data.wells[STRUCTURE].fillna("").astype(str).str.strip().to_numpy()
+    frame = pd.DataFrame({"unit": links.row, "thing": written[links.col]})
+    keep = (links.data != 0) & ~data.control[links.row] & ~data.well_control[links.col]
+    frame = frame[keep & (frame["thing"] != "")].drop_duplicates()
+    shared = _across_folds(data, folds, frame)
+    if not len(shared):
+        return None
+    own = frame[frame["thing"].isin(shared)]
+    names = pd.Series(data.groups[own["unit"]])
+    first = sorted({str(name) for name in data.groups[own.loc[own["thing"] == min(shared), "unit"]]})
+    return Finding(
+        "warning",
+        "structure-shared",
+        f"{names.nunique()} of {folds['perturbation'].nunique()} perturbations have the structure of another "
+        f"in a different fold (first: {' and '.join(map(repr, first[:2]))}): one molecule may be trained on "
+        "and tested; give both one Metadata_InChIKey",
+        names.nunique() / folds["perturbation"].nunique(),
+    )
 
 
 def _fitted_on_test(fit_scope: FitScope, supplier: Supplier) -> Finding | None:

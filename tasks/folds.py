@@ -167,7 +167,7 @@ def unit_column(data: TaskData, column: str, what: str) -> NDArray[np.str_]:
     if empty.size:
         raise TaskError(
             f"layer {data.layer!r}: {what} needs {column}, which is empty for unit row {empty[0]} "
-            f"({data.groups[empty[0]]!r}; {empty.size} such units); fill it in or drop the rows"
+            f"({str(data.groups[empty[0]])!r}; {empty.size} such units); fill it in or drop the rows"
         )
     return values.astype(np.str_)
 

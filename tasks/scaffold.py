@@ -61,8 +61,8 @@ def of_units(data: TaskData, column: str) -> NDArray[np.str_]:
     if wrong:
         row = int(np.flatnonzero((smiles == wrong[0]) & ~data.control)[0])
         raise TaskError(
-            f"layer {data.layer!r}: {column} of unit row {row} ({data.groups[row]!r}) is {str(wrong[0])!r}, "
-            f"which is no SMILES ({len(wrong)} such values); correct it or drop the rows"
+            f"layer {data.layer!r}: {column} of unit row {row} ({str(data.groups[row])!r}) is "
+            f"{str(wrong[0])!r}, which is no SMILES ({len(wrong)} such values); correct it or drop the rows"
         )
     named = [
         str(group) if control else str(found[text])

@@ -113,7 +113,7 @@ def read_profiles(
         raise DatasetError(
             f"{uri}: NaN or infinite values in {len(dropped)} of {len(names)} features "
             f"({shorten(f'{n}: {k}' for n, k in dropped.items())}); correct them, or leave these columns out "
-            "with --nonfinite drop-columns"
+            'with --nonfinite drop-columns (in dataset.toml: nonfinite = "drop-columns")'
         )
     if len(dropped) == len(names):
         raise DatasetError(f"{uri}: every feature has NaN or infinite values; nothing is left")

@@ -93,6 +93,23 @@ def test_the_same_image_in_two_perturbations_is_refused_unless_one_is_a_control(
     assert audit(own.data, NESTED, table, images=fine) == []
 
 
+def test_one_structure_under_two_names_in_different_folds_is_warned_of(screen):
+    own = clean(screen)
+    table = folds.make(own.data, NESTED)
+    of = dict(zip(own.data.members.indices, own.data.groups[own.data.members.tocoo().row], strict=True))
+    names = pd.Series([of.get(w, "") for w in range(len(own.data.wells))])
+    apart = replace(own.data, wells=own.data.wells.assign(Metadata_SMILES="C" + names))
+    assert audit(apart, NESTED, table) == []
+    same = apart.wells["Metadata_SMILES"].replace({"Ccpd05": "Ccpd04", "Ccpd06": ""})
+    data = replace(apart, wells=apart.wells.assign(Metadata_SMILES=same))
+    (found,) = audit(data, NESTED, table)
+    assert (found.severity, found.code) == ("warning", "structure-shared")
+    assert found.figure == pytest.approx(2 / 30)
+    assert "'cpd04' and 'cpd05'" in found.message
+    together = table.assign(fold=table["fold"].where(~table["perturbation"].isin(["cpd04", "cpd05"]), 0))
+    assert audit(data, NESTED, together) == []
+
+
 def test_an_encoder_fitted_on_all_labels_is_refused_and_one_per_fold_is_not(screen):
     own = clean(screen)
     table = folds.make(own.data, NESTED)

@@ -156,7 +156,9 @@ def test_a_missing_or_empty_column_is_named_in_one_sentence(screen, name, column
         values = full.units[column].astype(object).copy()
         row = int(np.flatnonzero(~data.control)[2])
         values.iloc[row] = hole
-        with pytest.raises(TaskError, match=f"{column}, which is empty for unit row {row} .*1 such units"):
+        with pytest.raises(
+            TaskError, match=f"{column}, which is empty for unit row {row} \\('cpd.*1 such units"
+        ):
             folds.make(replace(full, units=full.units.assign(**{column: values})), load(name))
 
 
@@ -165,7 +167,7 @@ def test_a_smiles_that_cannot_be_read_and_a_perturbation_with_two_scaffolds_are_
     values = data.units["Metadata_SMILES"].to_numpy().copy()
     row = int(np.flatnonzero(~data.control)[0])
     values[row] = "C1CC"
-    with pytest.raises(TaskError, match=f"unit row {row} .*'C1CC', which is no SMILES"):
+    with pytest.raises(TaskError, match=f"unit row {row} \\('cpd.*'C1CC', which is no SMILES"):
         folds.make(replace(data, units=data.units.assign(Metadata_SMILES=values)), load("scaffold"))
     values[row] = "C1CCNC1"
     with pytest.raises(TaskError, match="has 2 scaffolds"):
