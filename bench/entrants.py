@@ -152,7 +152,26 @@ def resolve(settings: Settings, dataset: Dataset) -> tuple[list[Entrant], dict[s
         raise UsageError(
             f"there are settings for {listed}, which do not take part; name them with --featurizer"
         )
-    return list(entrants.values()), missing
+    return _told_apart(entrants), missing
+
+
+def _told_apart(entrants: Mapping[str, Entrant]) -> list[Entrant]:
+    """Return the entrants with names that differ on the board.
+
+    Raises
+    ------
+    UsageError
+        When two words mean the same entrant.
+    """
+    apart: dict[str, Entrant] = {}
+    words: dict[str, str] = {}
+    for word, own in entrants.items():
+        other = apart.get(own.label)
+        if other is not None and (own.name, own.card) == (other.name, other.card):
+            raise UsageError(f"--featurizer {words[own.label]} and {word} are the same entrant; name it once")
+        label = own.label if other is None else f"{own.label}, from {own.preset}"
+        apart[label], words[label] = dataclasses.replace(own, label=label), word
+    return list(apart.values())
 
 
 def _controls(settings: Settings, names: list[str]) -> list[str]:

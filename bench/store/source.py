@@ -8,6 +8,7 @@ Sources are found on disk; nothing is imported.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import sys
 from collections.abc import Iterator
@@ -50,10 +51,9 @@ def code_digest(obj: type | ModuleType) -> str:
                 msg = f"the source of module {name!r} was not found: define {obj!r} in a file"
                 raise StoreError(msg)
             continue
-        tree = _parse(path)
-        seen[name] = hashlib.sha256("".join(_tokens(tree)).encode("utf-8", "surrogatepass")).hexdigest()
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        queue += [module for module in _imports(tree, package) if module.partition(".")[0] in followed]
+        seen[name], imported = _read(path, package)
+        queue += [module for module in _modules(imported) if module.partition(".")[0] in followed]
     lines = "".join(f"{name} {seen[name]}\n" for name in sorted(seen))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -79,28 +79,41 @@ def _source(name: str) -> Path | None:
     return None
 
 
-def _parse(path: Path) -> ast.Module:
+def _read(path: Path, package: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return the digest of a file's syntax tree and what it imports, as :func:`_imports` gives it."""
     with disk(path, "read"):
         raw = path.read_bytes()
+    return _parsed(raw, path, package)
+
+
+@functools.lru_cache(maxsize=2048)  # one session asks for the code of many entrants and tasks
+def _parsed(raw: bytes, path: Path, package: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     try:
-        return ast.parse(raw, filename=str(path))
+        tree = ast.parse(raw, filename=str(path))
     except (SyntaxError, ValueError) as error:
         msg = f"{path} cannot be parsed ({error}): correct it, so that the code has a key"
         raise StoreError(msg) from error
+    text = "".join(_tokens(tree)).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).hexdigest(), tuple(_imports(tree, package))
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    """Yield the modules that a tree may import: ``from a import b`` gives ``a.b`` if a module, else ``a``."""
+def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) for ``from module import name`` and (module, "") for ``import module``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")
             head = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
             base = ".".join(part for part in (head, node.module) if part)
-            for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                yield inner if alias.name != "*" and _source(inner) is not None else base
+            yield from ((base, "" if alias.name == "*" else alias.name) for alias in node.names)
+
+
+def _modules(imported: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    """Yield the modules that may be imported: ``from a import b`` gives ``a.b`` if a module, else ``a``."""
+    for base, name in imported:
+        inner = f"{base}.{name}"
+        yield inner if name and _source(inner) is not None else base
 
 
 def _tokens(node: object) -> Iterator[str]:

@@ -15,13 +15,13 @@ def test_the_code_that_evaluates_a_fold_enters_the_key(monkeypatch: pytest.Monke
 
     before = code_digest(evaluate)
     parsed: list[str] = []
-    parse = source._parse
+    read = source._read
 
-    def note(path: source.Path) -> object:
+    def note(path: source.Path, package: str) -> object:
         parsed.append(path.name)
-        return parse(path)
+        return read(path, package)
 
-    monkeypatch.setattr(source, "_parse", note)
+    monkeypatch.setattr(source, "_read", note)
     assert code_digest(evaluate) == before
     assert {"evaluate.py", "normalise.py", "mean.py", "folds.py"} <= set(parsed)
 
