@@ -58,7 +58,7 @@ def notes(
     return [*found, *warnings]
 
 
-RESOLVABLE = "smallest difference found in 4 of 5 such screens"
+RESOLVABLE = "smallest difference of one pair alone, found in 4 of 5 such screens"
 
 
 def _labels(rows: pd.DataFrame) -> dict[str, str]:
