@@ -56,7 +56,8 @@ class Image2OmicsConfig:
     inference_tiles, inference_seeds
         Tiles drawn per unit and number of draws that are averaged; 0 tiles takes every tile once.
     tta
-        ``"four"`` averages a tile over itself, its two mirror images and its transpose (released code).
+        ``"four"`` predicts from the tiles, their two mirror images and their transposes, and averages the
+        four predictions (released code); training sees the tiles alone.
     """
 
     backbone: Backbone = "triplet"
@@ -89,6 +90,13 @@ class Image2OmicsConfig:
             msg = (
                 f"{NAME}: backbone=file needs the weights of a ResNet18; name a file with --set "
                 f"{NAME}.weights=FILE, or choose backbone=triplet, which is trained here"
+            )
+            raise FeaturizerError(msg)
+
+        if self.backbone == "untrained" and self.weights:
+            msg = (
+                f"{NAME}: backbone=untrained has random weights, and weights names a file; set "
+                "backbone=file or leave weights empty"
             )
             raise FeaturizerError(msg)
 

@@ -69,17 +69,21 @@ def tile_features(
     config: Image2OmicsConfig,
     report: Callable[[Progress], None],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return what is averaged over a bag, per tile (n, D), and the field each tile is from (n,)."""
+    """Return what is averaged over a bag, per view and tile (V, n, D), and each tile's field (n,).
+
+    The first view is the tile itself; the others are those of ``config.tta``.
+    """
     settings = config.tiles
     width = settings.dim if settings.pooling_point == "tile-embeddings" else FEATURES
+    count = 4 if settings.tta == "four" else 1
     device = next(network.parameters()).device
 
     def forward(pixels: Tensor, inside: Tensor) -> Tensor:
         images = scale_tiles(pixels, inside, settings)
         views = four_ways(images) if settings.tta == "four" else [images]
-        return torch.stack([network.tiles(view) for view in views]).mean(dim=0)
+        return torch.cat([network.tiles(view) for view in views], dim=1)
 
-    values, owner = [np.zeros((0, width), np.float32)], [np.zeros(0, np.int64)]
+    values, owner = [np.zeros((0, count * width), np.float32)], [np.zeros(0, np.int64)]
     shown: list[Field] = []
     done = 0
     for number, field in enumerate(fields, start=1):
@@ -92,14 +96,15 @@ def tile_features(
             forward,
             channels=len(fields.channels),
             edge=settings.crop,
-            width=width,
+            width=count * width,
             device=device,
         )
         values.append(own.values)
         owner.append(own.field + done)
         shown, done = [], number
         report(Progress("tile features", done, len(fields)))
-    return np.concatenate(values), np.concatenate(owner)
+    views = np.concatenate(values).reshape(-1, count, width)
+    return np.ascontiguousarray(views.swapaxes(0, 1)), np.concatenate(owner)
 
 
 class BagHead(nn.Module):
@@ -130,7 +135,7 @@ class BagHead(nn.Module):
 def bag(
     features: NDArray[np.float32], tiles: NDArray[np.int64], config: Image2OmicsConfig
 ) -> NDArray[np.float32]:
-    """Return the bags (seeds, D) of a unit that it is predicted from: means over drawn tiles.
+    """Return the bags (V seeds, D) of a unit that it is predicted from: means over drawn tiles, of each view.
 
     The draw depends on the unit's number of tiles alone.
     """
@@ -138,7 +143,8 @@ def bag(
         config.tiles, inference_tiles=config.inference_tiles, inference_seeds=config.inference_seeds
     )
     draws = inference_draws(len(tiles), settings)
-    return np.stack([features[tiles[own]].mean(axis=0, dtype=np.float64) for own in draws]).astype(np.float32)
+    bags = [own[tiles[drawn]].mean(axis=0, dtype=np.float64) for own in features for drawn in draws]
+    return np.stack(bags).astype(np.float32)
 
 
 def batch(

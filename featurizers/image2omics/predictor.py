@@ -95,10 +95,10 @@ class Image2Omics(Predictor):
         workdir = context.workdir / "head"
         workdir.mkdir(exist_ok=True)
         own = replace(context, workdir=workdir, report=report, logs=None)
-        self._head = train_head(self._network, features, unit[owner], self._targets, self.config, own)
+        self._head = train_head(self._network, features[0], unit[owner], self._targets, self.config, own)
 
     def predict(self, fields: FieldSource, unit: NDArray[np.int64], n: int) -> NDArray[np.float32]:
-        """Return the mean over the draws of each unit's tiles, NaN for a unit without a tile."""
+        """Return the mean over views and draws of each unit's tiles, NaN for a unit without a tile."""
         import torch
 
         from featurizers.image2omics.model import bag, tile_features

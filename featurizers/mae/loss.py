@@ -80,6 +80,7 @@ def objective(
     loss_on: LossOn = "masked-tokens",
     foreground: Tensor | None = None,
     foreground_weight: float = 0.0,
+    foreground_mean: Tensor | None = None,
 ) -> Objective:
     """Return (1 - g) [(1 - a) Σ m mse / Σ m + a Σ m ft / Σ m] + g Σ m f mse / Σ m f.
 
@@ -98,6 +99,9 @@ def objective(
     foreground, foreground_weight
         f (N, L), the share of each token's pixels that belong to the cell, and g. The poster names a third,
         single-cell loss without a formula; reconstruction weighted by foreground is our reading of it.
+    foreground_mean
+        Mean of m f over the tokens of the whole batch, where these rows are a part of it: then the mean of
+        the parts' terms, weighted by their rows, is the term of the batch. None: these rows are the batch.
 
     Source: Kraus et al. 2024; He et al. 2022 for the masked mean.
     """
@@ -113,6 +117,7 @@ def objective(
     if foreground_weight:
         assert foreground is not None
         weights = counted * foreground
-        own = (error * weights).sum() / weights.sum().clamp(min=torch.finfo(error.dtype).eps)
+        mean = weights.mean() if foreground_mean is None else foreground_mean
+        own = (error * weights).mean() / mean.clamp(min=torch.finfo(error.dtype).eps)
         loss = (1 - foreground_weight) * loss + foreground_weight * own
     return Objective(loss, squared, fourier, own)

@@ -10,6 +10,7 @@ from torch import Tensor
 from featurizers.base import FieldSource, FitContext
 from featurizers.mae.config import MaeConfig
 from featurizers.mae.loss import objective, to_channel_patches, to_patches
+from featurizers.mae.masking import random_masking
 from featurizers.mae.model import MaskedAutoencoder
 from featurizers.training import parallel
 from featurizers.training.cropfile import CropFile, collect, discard
@@ -152,6 +153,7 @@ def gradient(model: MaskedAutoencoder, config: MaeConfig, batches: Batches, step
     """Leave the gradient of this process's share of the objective; return that share and its parts."""
     batch = batches.of_step(step)
     size = config.micro_batch or config.batch
+    mean = _foreground_mean(config, *batch[1:]) if config.foreground_weight else None
     figures: dict[str, Tensor] = {}
     for patches, foreground, draw in zip(*(torch.split(values, size) for values in batch), strict=True):
         with autocast(patches.device, config.precision):
@@ -165,9 +167,18 @@ def gradient(model: MaskedAutoencoder, config: MaeConfig, batches: Batches, step
             loss_on=config.loss_on,
             foreground=foreground,
             foreground_weight=config.foreground_weight,
+            foreground_mean=mean,
         )
         share = len(patches) / config.batch
         (found.loss * share).backward()  # type: ignore[no-untyped-call]
         for name, value in found._asdict().items():
             figures[name] = figures.get(name, torch.zeros_like(value)) + value.detach() * share
     return figures
+
+
+def _foreground_mean(config: MaeConfig, foreground: Tensor, noise: Tensor) -> Tensor:
+    """Return the mean share of cell in the tokens that count, over the batches of all processes."""
+    counted = foreground
+    if config.loss_on == "masked-tokens":
+        counted = foreground * random_masking(noise, config.mask_ratio).mask
+    return parallel.total(counted.sum()) / (config.batch * foreground.shape[1])

@@ -91,8 +91,10 @@ def test_a_finished_training_is_only_read(source, config, tmp_path):
     assert (first.statistics.mean == again.statistics.mean).all()
 
 
-def test_micro_batches_give_the_gradient_of_the_batch(source, config, tmp_path):
+@pytest.mark.parametrize("foreground", [0.0, 0.7])
+def test_micro_batches_give_the_gradient_of_the_batch(source, config, tmp_path, foreground):
     results = []
+    config = replace(config, foreground_weight=foreground)
     for size in (0, 4):
         folder = tmp_path / str(size)
         folder.mkdir()
