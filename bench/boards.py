@@ -151,8 +151,17 @@ def _key(store: Store, records: Sequence[Record], rules: Rules) -> str:
     for record in records:
         digest.update(json.dumps(record, sort_keys=True).encode())
         for family in ("scores", "summands"):  # manifests hold the sha256 of every file
-            digest.update((store.path(f"{family}/run={record['run']}") / MANIFEST).read_bytes())
+            folder = store.path(f"{family}/run={record['run']}")
+            digest.update((folder / MANIFEST).read_bytes())
+            with os.scandir(folder) as found:  # what was written over since is seen by its time and size
+                own = sorted((file.name, *_written(file)) for file in found)
+            digest.update(repr(own).encode())
     return digest.hexdigest()[:32]
+
+
+def _written(file: os.DirEntry[str]) -> tuple[int, int]:
+    seen = file.stat()
+    return seen.st_size, seen.st_mtime_ns
 
 
 @functools.cache

@@ -87,6 +87,15 @@ def test_a_kept_board_is_not_shown_for_other_rules_code_scores_or_costs(store, r
         assert shown[1].rows["seconds"].tolist() == [12.0]
 
 
+def test_a_file_written_over_since_is_read_again(store, read):
+    sheets(store)
+    read.clear()
+    path = next(p for p in (store.root / "summands" / f"run={'c' * 16}").iterdir() if p.suffix == ".parquet")
+    path.write_bytes(path.read_bytes())
+    sheets(store)
+    assert read == ["c"]
+
+
 def test_a_damaged_or_unwritable_cache_costs_computing_only(store, read):
     before = [render.markdown(sheet) for sheet in sheets(store)]
     for path in files(store):
