@@ -76,7 +76,7 @@ class TripletConfig:
         draws 512 per well of 16 fields three times; a field is embedded without knowing the others, so a
         field's part is 32.
     tta
-        ``"four"`` averages over the tile, its two mirror images and its transpose (released code).
+        ``"four"`` averages the rows of the tile, its two mirror images and its transpose (released code).
     weights
         Folder of weights that ``save`` wrote after a training with these settings (a store keeps such folders
         under ``weights``); nothing is then trained. Empty: it is trained on this data set.

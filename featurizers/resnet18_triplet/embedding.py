@@ -28,7 +28,7 @@ def embed_fields(
     """Return one row (128) per field that has a tile.
 
     Each draw of tiles is averaged where ``pooling_point`` says, and the rows of all draws are averaged. With
-    ``tta="four"`` a tile's numbers are the mean over its four views.
+    ``tta="four"`` that is done for each of a tile's four views, and their rows are averaged too.
 
     Raises
     ------
@@ -36,13 +36,16 @@ def embed_fields(
         When a field has another number of channels, or an embedding is not finite.
     """
     device = next(network.parameters()).device
+    width = config.dim if config.pooling_point == "tile-embeddings" else _FEATURES
+    views = tile_views(network, config)
+    count = 4 if config.tta == "four" else 1
     tiles = embed_cells(
         fields,
         lambda field: cut_tiles(field, config),
-        tile_features(network, config),
+        lambda pixels, inside: torch.cat(views(pixels, inside), dim=1),
         channels=channels,
         edge=config.crop,
-        width=config.dim if config.pooling_point == "tile-embeddings" else _FEATURES,
+        width=count * width,
         device=device,
     )
     rows, owner = [], []
@@ -51,7 +54,7 @@ def embed_fields(
         if not len(own):
             continue
         draws = [own[chosen].mean(axis=0, dtype=np.float64) for chosen in inference_draws(len(own), config)]
-        pooled = torch.from_numpy(np.stack(draws).astype(np.float32)).to(device)
+        pooled = torch.from_numpy(np.stack(draws).astype(np.float32).reshape(-1, width)).to(device)
         row = in_memory(network.bag, pooled).cpu().numpy().mean(axis=0, dtype=np.float64)
         if not np.isfinite(row).all():
             msg = f"{where(field)}: the embedding is not finite; check its pixels and the weights"
@@ -62,12 +65,13 @@ def embed_fields(
     return Embedding(values, np.array(owner, np.int64))
 
 
-def tile_features(network: BagNetwork, config: TripletConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the map from tiles (N, C, S, S) and masks (N, S, S) to what is averaged over a bag, (N, D)."""
+def tile_views(network: BagNetwork, config: TripletConfig) -> Callable[[Tensor, Tensor], list[Tensor]]:
+    """Return the map from tiles (N, C, S, S) and masks (N, S, S) to what is averaged over a bag, (N, D) for
+    each view of ``config.tta``.
+    """
 
-    def forward(pixels: Tensor, inside: Tensor) -> Tensor:
+    def forward(pixels: Tensor, inside: Tensor) -> list[Tensor]:
         images = scale_tiles(pixels, inside, config)
-        views = four_ways(images) if config.tta == "four" else [images]
-        return torch.stack([network.tiles(view) for view in views]).mean(dim=0)
+        return [network.tiles(view) for view in (four_ways(images) if config.tta == "four" else [images])]
 
     return forward

@@ -86,10 +86,17 @@ class ResNet18Triplet(TrainedFeaturizer["BagNetwork"]):
 
     def differentiable(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the rows that tiles have as bags of one: (N, C, S, S) and masks (N, S, S) to (N, D)."""
-        from featurizers.resnet18_triplet.embedding import tile_features
+        import torch
+
+        from featurizers.resnet18_triplet.embedding import tile_views
 
         self.embed(())  # loads or refuses
         assert self._trained is not None
         network = self._trained.network.to(self.device)
-        features = tile_features(network, self.config)
-        return lambda pixels, inside: network.bag(features(pixels, inside))
+        views = tile_views(network, self.config)
+
+        def rows(pixels: Tensor, inside: Tensor) -> Tensor:
+            found: Tensor = torch.stack([network.bag(view) for view in views(pixels, inside)]).mean(dim=0)
+            return found
+
+        return rows

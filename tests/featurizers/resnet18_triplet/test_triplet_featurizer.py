@@ -13,6 +13,7 @@ from featurizers.base import FeaturizerError, FitContext
 from featurizers.conformance import check_featurizer, failures
 from featurizers.resnet18_triplet import ResNet18Triplet, TripletConfig
 from featurizers.resnet18_triplet.config import PRESETS
+from featurizers.resnet18_triplet.embedding import embed_fields
 from featurizers.resnet18_triplet.loss import mine, squared_distances, triplet_loss
 from featurizers.resnet18_triplet.model import BagNetwork
 from featurizers.resnet18_triplet.tiles import cut_tiles, draw, four_ways, inference_draws, scale_tiles
@@ -235,6 +236,22 @@ def test_augmentation_at_test_time_makes_rows_blind_to_mirrors(fitted):
         )
     np.testing.assert_allclose(tta[0], by_hand, rtol=1e-4, atol=1e-5)
     assert not np.allclose(plain, tta)
+
+
+def test_views_at_test_time_are_averaged_behind_the_dense_layers():
+    settings = replace(SMALL, tta="four", pooling_point="backbone-features")
+    network = BagNetwork(settings, 2, 0).eval()
+    # A network at its start hardly tells views apart; these features do, and some units are on for some only.
+    network.tiles = lambda view: 9.0 * (view - view.mean()).flatten(1)[:, 1000:1512]
+    field = make_field(3)
+    found = embed_fields(network, settings, [field], 2).values[0]
+    tiles = cut_tiles(field, settings)
+    with torch.inference_mode():
+        scaled = scale_tiles(torch.from_numpy(tiles.pixels), torch.from_numpy(tiles.inside), settings)
+        rows = [network.bag(network.tiles(view).mean(dim=0)) for view in four_ways(scaled)]
+        early = network.bag(torch.stack([network.tiles(view) for view in four_ways(scaled)]).mean(dim=(0, 1)))
+    np.testing.assert_allclose(found, torch.stack(rows).mean(dim=0), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(found, early, rtol=1e-4, atol=1e-5)
 
 
 def test_saved_weights_give_the_same_rows_and_other_settings_are_refused(fitted, tmp_path):
