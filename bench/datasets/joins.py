@@ -91,7 +91,6 @@ class JoinReport:
             said.append(f"{count(self.wells_left_out, 'well', 'are')} left out by dose_rule = top")
         return said
 
-
     def notes(self) -> tuple[str, ...]:
         """Return what readers of a board must know was left out: a sentence each, names cut after five."""
         named = (
