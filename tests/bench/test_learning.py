@@ -225,6 +225,7 @@ def test_permuted_readouts_are_those_that_the_permuted_run_is_scored_on(screen: 
     assert other.permuted(problem.data, 3) is other
 
 
+@pytest.mark.slow
 def test_a_permuted_run_is_of_a_featurizer_that_learned_from_permuted_readouts(
     screen: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
