@@ -53,16 +53,12 @@ def host(array: Any) -> NDArray[Any]:
 
 
 def eigh(gram: Any) -> tuple[Any, Any]:
-    """Eigenvalues, ascending, and vectors of a symmetric matrix, which may be overwritten.
+    """Eigenvalues, ascending, and vectors of a symmetric matrix.
 
-    LAPACK's divide and conquer on the processor (a third faster here than ``numpy.linalg.eigh``).
+    NumPy's on the processor, because it lets go of the interpreter: SciPy's ``eigh`` holds it, so that
+    decompositions in threads stand in line.
     """
-    if not isinstance(gram, np.ndarray):
-        values, vectors = namespace(gram).linalg.eigh(gram)
-        return values, vectors
-    from scipy.linalg import eigh as decompose
-
-    values, vectors = decompose(gram, driver="evd", check_finite=False, overwrite_a=True)
+    values, vectors = namespace(gram).linalg.eigh(gram)
     return values, vectors
 
 

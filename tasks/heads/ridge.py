@@ -14,8 +14,9 @@ blocks of readouts. The decompositions and the final coefficients are float64. T
 which only choose a penalty, use float32 products by default, and fewer of them than there are penalties: the
 shrinkage s² / (s² + α), as a function of s, hardly differs between neighbours on a grid, the less the
 narrower the range of s. So the directions are divided into :data:`BANDS` by their s, and within a band every
-penalty's prediction is a combination of those of a few penalties, within :data:`SPAN`. The residuals of all
-are then one more product, of the combinations' weights with the few and, at weight −1, the readouts.
+penalty's shrinkage is a combination of the leading singular vectors of all, within :data:`SPAN`. The
+residuals of all are then one more product, of the combinations' weights with those few and, at weight −1,
+the readouts.
 
 Folds are decomposed, and blocks of readouts fitted, in as many threads as the linear algebra has; on another
 device than ``cpu`` torch does the same.
@@ -48,13 +49,13 @@ TIES = 1e-5
 """Inner losses within this share of the smallest are equal: float32 products cannot tell them apart."""
 
 
-SPAN = 1e-6
-"""Largest error of a shrinkage, between 0 and 1, that is combined from those of other penalties."""
+SPAN = 2e-6
+"""Largest error of a shrinkage, between 0 and 1, that is combined from a few singular vectors."""
 
 ROWS = 16
 """Validation rows whose residuals are formed at a time, so that they stay in the processor's cache."""
 
-BANDS = 3
+BANDS = 4
 """Bands of directions; more of them need fewer products with the readouts and more with the weights."""
 
 
@@ -103,10 +104,11 @@ class _Inner:
     right
         (k, m - v) takes the training readouts to the directions; its rows sum to 0.
     parts
-        Per product, the directions it is about and the shrunk scores (v, directions) of the validation rows.
+        Per band, its directions and the scores (r · v, directions) of the validation rows, shrunk in the r
+        ways that the band needs, one under the other.
     weights
-        (A + 1, parts + 1) of the products and, last, of the readouts in the residuals of each penalty; the
-        mean, the last of them, has no product.
+        (A + 1, R + 1) of the R shrunk predictions of all bands and, last, of the readouts in the residuals of
+        each penalty; the mean, the last of them, has none.
     """
 
     valid: slice
@@ -121,14 +123,17 @@ class _Inner:
         centre = (z[:a].sum(axis=0) + z[b:].sum(axis=0)) / (m - v)
         projected = self.right[:, :a] @ z[:a] + self.right[:, a:] @ z[b:]  # (k, t)
         made = {"dtype": z.dtype, "device": device(z)}
-        products = xp.empty((len(self.parts) + 1, v, t), **made)
-        for i, (band, left) in enumerate(self.parts):
-            xp.matmul(left, projected[band], out=products[i])
-        products[-1] = z[a:b] - centre
+        products = xp.empty((self.weights.shape[1] * v, t), **made)
+        start = 0
+        for band, left in self.parts:
+            xp.matmul(left, projected[band], out=products[start : start + len(left)])
+            start += len(left)
+        products[start:] = z[a:b] - centre
+        products = products.reshape(-1, v, t)
         rows = ROWS if isinstance(z, np.ndarray) else v
         total = xp.zeros((len(self.weights), t), dtype=xp.float64, device=made["device"])
         for start in range(0, v, rows):
-            own = products[:, start : start + rows].reshape(len(products), -1)
+            own = products[:, start : start + rows].reshape(self.weights.shape[1], -1)
             residuals = (self.weights @ own).reshape(len(self.weights), -1, t)
             total += xp.einsum("avt,avt->at", residuals, residuals)
         return host(total)
@@ -155,7 +160,7 @@ class Ridge(Head):
     """
 
     name = "ridge"
-    version = "3"
+    version = "4"
     saved = ("_origin", "coef_", "intercept_")
 
     def __init__(self, config: RidgeConfig | None = None) -> None:
@@ -223,50 +228,57 @@ class Ridge(Head):
         folds = [slice(int(a), int(b)) for a, b in pairwise(edges)] if len(edges) > 2 else []
         blocks = list(self._blocks(columns))
         x, local = put(X, self.device), self.device == "cpu"
-        threaded = local and len(blocks) > 1
-        todo: list[partial[Any]] = [partial(self._prepare, x, own) for own in folds]
-        *inner, basis = each(lambda own: own(), [*todo, partial(_decompose, x)], threaded=threaded)
+        grams = each(lambda own: x[own].T @ x[own], folds if x.shape[0] >= x.shape[1] else [], threaded=local)
+        inner = each(partial(self._prepare, x, folds, grams), range(len(folds)), threaded=local)
 
-        def fit(place: NDArray[np.int64]) -> None:
+        def choose(place: NDArray[np.int64]) -> None:
             y = _taken(Y, rows, place)  # (m, block) float64
+            y -= y.mean(axis=0)
+            # Unit variance keeps float32 squares in range whatever the readout's scale.
+            unit = np.sqrt(np.einsum("mt,mt->t", y, y) / len(y))
+            unit[unit == 0.0] = 1.0
+            z = put((y / unit).astype(self.config.products), self.device)
+            loss = sum(own.losses(z) for own in inner) * unit**2
+            best, self.inner_loss_[place] = pick(loss, np.ones(len(place), bool), TIES)
+            self.chosen_["alpha"][place] = self.penalties_[best]
+
+        def solve(basis: _Basis, place: NDArray[np.int64]) -> None:
+            y = _taken(Y, rows, place)
             centre = y.mean(axis=0)
-            y -= centre
-            if folds:
-                # Unit variance keeps float32 squares in range whatever the readout's scale.
-                unit = np.sqrt(np.einsum("mt,mt->t", y, y) / len(y))
-                unit[unit == 0.0] = 1.0
-                z = put((y / unit).astype(self.config.products), self.device)
-                loss = sum(own.losses(z) for own in inner) * unit**2
-                best, self.inner_loss_[place] = pick(loss, np.ones(len(place), bool), TIES)
-                self.chosen_["alpha"][place] = self.penalties_[best]
-            shrunk = basis.right @ put(y, self.device)  # (k, block)
+            shrunk = basis.right @ put(y - centre, self.device)  # (k, block)
             shrunk /= basis.squares[:, None] + put(self.chosen_["alpha"][place], self.device)
             coef = host(basis.left @ shrunk)  # (D, k) @ (k, block)
             self.coef_[:, place] = coef if rotation is None else rotation @ coef
             self.intercept_[place] = centre - host(basis.centre) @ coef
 
-        each(fit, blocks, threaded=threaded)
+        # The decomposition of all rows is needed last, and keeps a core busy that would wait for the others.
+        todo: list[partial[Any]] = [partial(_decompose, x, grams)]
+        todo += [partial(choose, place) for place in blocks if inner]
+        basis, *_ = each(lambda own: own(), todo, threaded=local)
+        each(partial(solve, basis), blocks, threaded=local)
 
-    def _prepare(self, x: Any, valid: slice) -> _Inner:
-        """Decompose one inner fold's training rows of x (m, D) and shrink its validation rows."""
+    def _prepare(self, x: Any, folds: list[slice], grams: list[Any], number: int) -> _Inner:
+        """Decompose the training rows of x (m, D) in one inner fold and shrink its validation rows."""
         xp = namespace(x)
         dtype = np.dtype(self.config.products)
-        basis = _decompose(xp.concat([x[: valid.start], x[valid.stop :]]), dtype.name)
+        valid = folds[number]
+        train = xp.concat([x[: valid.start], x[valid.stop :]])
+        basis = _decompose(train, [own for i, own in enumerate(grams) if i != number], dtype.name)
         scores = (x[valid] - basis.centre) @ basis.left  # (v, k)
-        finite = self.penalties_[:-1]
         parts: list[tuple[slice, Any]] = []
         rows = []
         squares = host(basis.squares)
         for band in _bands(len(squares), BANDS if dtype == np.float32 else 1):
-            few, weights = _span(squares[band], finite, SPAN if dtype == np.float32 else 0.0)
+            inverses = 1.0 / (squares[band, None] + self.penalties_[:-1])  # (directions, A)
+            few, weights = _span(squares[band], inverses, SPAN if dtype == np.float32 else 0.0)
             # The penalty acts on the few validation rows, not on the many readouts.
-            parts += [
-                (band, xp.astype(scores[:, band] / (basis.squares[band] + a), getattr(xp, dtype.name)))
-                for a in finite[few].tolist()
-            ]
+            shrunk = put(np.ascontiguousarray(few.T), self.device)[:, None] * scores[:, band]
+            # shrunk.shape = (r, v, directions)
+            parts.append((band, xp.astype(shrunk, getattr(xp, dtype.name)).reshape(-1, shrunk.shape[-1])))
             rows.append(weights)
-        whole = np.zeros((len(self.penalties_), len(parts) + 1))
-        whole[:-1, :-1] = np.concatenate(rows, axis=1)
+        combined = np.concatenate(rows, axis=1)
+        whole = np.zeros((len(self.penalties_), combined.shape[1] + 1))
+        whole[:-1, :-1] = combined
         whole[:, -1] = -1.0
         return _Inner(valid, basis.right, parts, put(whole.astype(dtype), self.device))
 
@@ -282,27 +294,26 @@ def _bands(directions: int, number: int) -> list[slice]:
 
 
 def _span(
-    squares: NDArray[np.float64], penalties: NDArray[np.float64], error: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Choose penalties whose shrinkages span those of all A within ``error``.
+    squares: NDArray[np.float64], inverses: NDArray[np.float64], error: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find a few vectors that span the ``inverses`` 1 / (s² + α), (directions, A), of all A penalties.
 
     Returns
     -------
     few
-        Places of the chosen ones, by pivoted QR; all of them where fewer do not suffice.
+        (directions, r) combinations of the inverses by the leading right singular vectors of the shrinkages
+        s² / (s² + α), as many as reproduce each shrinkage within ``error``; all inverses where fewer do not.
     weights
-        (A, few) of the chosen in each.
+        (A, r) of the few in each.
     """
-    from scipy.linalg import lstsq, qr
-
-    shrinkage = squares[:, None] / (squares[:, None] + penalties)
-    order = qr(shrinkage, mode="r", pivoting=True, check_finite=False)[1]
-    for count in range(1, len(penalties) if error else 0):
-        few = np.sort(order[:count])
-        combined = lstsq(shrinkage[:, few], shrinkage, check_finite=False)[0]  # (few, A)
-        if np.abs(shrinkage[:, few] @ combined - shrinkage).max(initial=0.0) <= error:
-            return few, combined.T
-    return np.arange(len(penalties)), np.eye(len(penalties))
+    if error:
+        shrinkage = squares[:, None] * inverses
+        left, size, right = np.linalg.svd(shrinkage, full_matrices=False)
+        for r in range(len(size) + 1):
+            if np.abs((left[:, :r] * size[:r]) @ right[:r] - shrinkage).max(initial=0.0) <= error:
+                # Not the left vectors over s²: their rounding would not vanish with it.
+                return inverses @ right[:r].T, right[:r].T
+    return inverses, np.eye(inverses.shape[1])
 
 
 def patterns(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
@@ -328,16 +339,20 @@ def _taken(
     return own[rows].astype(np.float64)
 
 
-def _decompose(X: Any, dtype: str = "float64") -> _Basis:
-    """Decompose X (m, D), centred here, by the smaller of its two Gram matrices; ``right`` is a ``dtype``."""
+def _decompose(X: Any, grams: list[Any], dtype: str = "float64") -> _Basis:
+    """Decompose X (m, D), centred here, by the smaller of its two Gram matrices; ``right`` is a ``dtype``.
+
+    ``grams`` are XᵀX of parts of the rows, whose sum saves forming it; none where they were not formed.
+    """
     xp = namespace(X)
-    centre = X.mean(axis=0)
-    X = X - centre
     m, D = X.shape
+    centre = X.mean(axis=0)
     kind = getattr(xp, dtype)
     if m >= D:
-        squares, V = eigh(X.T @ X)
-        right = (xp.astype(X, kind) @ xp.astype(V, kind)).T
+        gram = sum(grams) - m * centre[:, None] * centre if grams else (X - centre).T @ (X - centre)
+        squares, V = eigh(gram)
+        right = (xp.astype(X - centre, kind) @ xp.astype(V, kind)).T
         return _Basis(V, right, squares.clip(min=0.0), centre)
+    X = X - centre
     squares, U = eigh(X @ X.T)
     return _Basis(X.T @ U, xp.astype(U.T, kind), squares.clip(min=0.0), centre)

@@ -189,14 +189,17 @@ def test_losses_combined_from_few_penalties_are_those_of_every_penalty(D):
     )
     fold = assign(groups, 4, 0)
     order = np.argsort(fold, kind="stable")
-    own = slice(*np.flatnonzero(np.diff(fold[order], prepend=-1, append=-1))[1:3])  # the second fold's rows
-    X, Y = X[order], Y[order]
-    inner = combined._prepare(X - X.mean(axis=0), own)
-    assert len({id(left) for _, left in inner.parts}) == len(inner.parts) < 30
-    assert sum(left.shape[1] for _, left in inner.parts) < 10 * len(inner.right)
+    edges = np.flatnonzero(np.diff(fold[order], prepend=-1, append=-1))
+    folds = [slice(*edges[i : i + 2]) for i in range(4)]
+    X, Y = X[order] - X.mean(axis=0), Y[order]
+    grams = [X[own].T @ X[own] for own in folds] if D < 90 else []
+    inner = combined._prepare(X, folds, grams, 1)
+    assert inner.weights.shape[1] <= 40
+    rows = folds[1].stop - folds[1].start
+    assert sum(left.size for _, left in inner.parts) < 10 * len(inner.right) * rows
     z = ((Y - Y.mean(axis=0)) / Y.std(axis=0)).astype(np.float32)
-    full = each._prepare(X - X.mean(axis=0), own)
-    assert [left.shape[1] for _, left in full.parts] == [len(full.right)] * 20
+    full = each._prepare(X, folds, [], 1)
+    assert [left.shape for _, left in full.parts] == [(20 * rows, len(full.right))]
     np.testing.assert_allclose(inner.losses(z), full.losses(z.astype(float)), rtol=1e-4)
     np.testing.assert_allclose(combined.inner_loss_, each.inner_loss_, rtol=1e-4)
 
