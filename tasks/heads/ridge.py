@@ -273,7 +273,6 @@ class Ridge(Head):
             few, weights = _span(squares[band], inverses, SPAN if dtype == np.float32 else 0.0)
             # The penalty acts on the few validation rows, not on the many readouts.
             shrunk = put(np.ascontiguousarray(few.T), self.device)[:, None] * scores[:, band]
-            # shrunk.shape = (r, v, directions)
             parts.append((band, xp.astype(shrunk, getattr(xp, dtype.name)).reshape(-1, shrunk.shape[-1])))
             rows.append(weights)
         combined = np.concatenate(rows, axis=1)
