@@ -55,6 +55,9 @@ SPAN = 2e-6
 ROWS = 16
 """Validation rows whose residuals are formed at a time, so that they stay in the processor's cache."""
 
+WORTH = 64
+"""Readouts from which on finding the few penalties costs less than doing without."""
+
 BANDS = 4
 """Bands of directions; more of them need fewer products with the readouts and more with the weights."""
 
@@ -192,11 +195,27 @@ class Ridge(Head):
         self.intercept_ = np.full(T, np.nan)
         self.inner_loss_ = np.full(T, np.nan)
         self.chosen_ = {"alpha": np.full(T, np.inf)}
-        for columns, rows in patterns(mask):
-            if rows.any():
-                # Rows of a fold stand together.
-                own = np.flatnonzero(rows)[np.argsort(fold[rows], kind="stable")]
-                self._fit_pattern(centred[own], Y, own, columns, fold[own])
+        rotation = None
+        if centred.shape[1] > 2 * m:
+            # Ridge does not change under rotations: wide features cost no more columns than there are rows.
+            rotation, upper = np.linalg.qr(centred.T)  # (D, m), (m, m)
+            centred = upper.T
+
+        def fit(pattern: tuple[NDArray[np.int64], NDArray[np.bool_]], *, threaded: bool) -> None:
+            columns, rows = pattern
+            # Rows of a fold stand together.
+            own = np.flatnonzero(rows)[np.argsort(fold[rows], kind="stable")]
+            self._fit_pattern(centred[own], Y, own, columns, fold[own], rotation, threaded=threaded)
+
+        # Threads are within a pattern of many readouts, and among patterns of few.
+        local = self.device == "cpu"
+        observed = [pattern for pattern in patterns(mask) if pattern[1].any()]
+        few = [pattern for pattern in observed if len(pattern[0]) <= self.config.block]
+        among = len(few) > 1
+        for pattern in observed:
+            if not among or len(pattern[0]) > self.config.block:
+                fit(pattern, threaded=local)
+        each(partial(fit, threaded=False), few if among else [], threaded=local)
         return self
 
     def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -215,21 +234,22 @@ class Ridge(Head):
         rows: NDArray[np.int64],
         columns: NDArray[np.int64],
         fold: NDArray[np.int16],
+        rotation: NDArray[np.float64] | None,
+        *,
+        threaded: bool,
     ) -> None:
         """Fit the readouts ``columns``, all observed in exactly ``rows``; X and ``fold`` are those rows, fold
-        after fold.
+        after fold, X rotated back by ``rotation`` (D, columns of X).
         """
-        rotation = None
-        if X.shape[1] > 2 * len(X):
-            # Ridge does not change under rotations: wide features cost no more columns than there are rows.
-            rotation, upper = np.linalg.qr(X.T)  # (D, m), (m, m)
-            X = upper.T
         edges = np.flatnonzero(np.diff(fold, prepend=-1, append=-1))
         folds = [slice(int(a), int(b)) for a, b in pairwise(edges)] if len(edges) > 2 else []
         blocks = list(self._blocks(columns))
-        x, local = put(X, self.device), self.device == "cpu"
-        grams = each(lambda own: x[own].T @ x[own], folds if x.shape[0] >= x.shape[1] else [], threaded=local)
-        inner = each(partial(self._prepare, x, folds, grams), range(len(folds)), threaded=local)
+        x = put(X, self.device)
+        tall = folds if x.shape[0] >= x.shape[1] else []
+        grams = each(lambda own: x[own].T @ x[own], tall, threaded=threaded)
+        error = SPAN if self.config.products == "float32" and len(columns) >= WORTH else 0.0
+        prepare = partial(self._prepare, x, folds, grams, error)
+        inner = each(prepare, range(len(folds)), threaded=threaded)
 
         def choose(place: NDArray[np.int64]) -> None:
             y = _taken(Y, rows, place)  # (m, block) float64
@@ -254,11 +274,13 @@ class Ridge(Head):
         # The decomposition of all rows is needed last, and keeps a core busy that would wait for the others.
         todo: list[partial[Any]] = [partial(_decompose, x, grams)]
         todo += [partial(choose, place) for place in blocks if inner]
-        basis, *_ = each(lambda own: own(), todo, threaded=local)
-        each(partial(solve, basis), blocks, threaded=local)
+        basis, *_ = each(lambda own: own(), todo, threaded=threaded)
+        each(partial(solve, basis), blocks, threaded=threaded)
 
-    def _prepare(self, x: Any, folds: list[slice], grams: list[Any], number: int) -> _Inner:
-        """Decompose the training rows of x (m, D) in one inner fold and shrink its validation rows."""
+    def _prepare(self, x: Any, folds: list[slice], grams: list[Any], error: float, number: int) -> _Inner:
+        """Decompose the training rows of x (m, D) in one inner fold and shrink its validation rows: by as few
+        penalties as give the others within ``error``.
+        """
         xp = namespace(x)
         dtype = np.dtype(self.config.products)
         valid = folds[number]
@@ -268,9 +290,9 @@ class Ridge(Head):
         parts: list[tuple[slice, Any]] = []
         rows = []
         squares = host(basis.squares)
-        for band in _bands(len(squares), BANDS if dtype == np.float32 else 1):
+        for band in _bands(len(squares), BANDS if error else 1):
             inverses = 1.0 / (squares[band, None] + self.penalties_[:-1])  # (directions, A)
-            few, weights = _span(squares[band], inverses, SPAN if dtype == np.float32 else 0.0)
+            few, weights = _span(squares[band], inverses, error)
             # The penalty acts on the few validation rows, not on the many readouts.
             shrunk = put(np.ascontiguousarray(few.T), self.device)[:, None] * scores[:, band]
             parts.append((band, xp.astype(shrunk, getattr(xp, dtype.name)).reshape(-1, shrunk.shape[-1])))

@@ -8,7 +8,7 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from tasks.base import TaskError
 from tasks.folds import assign
 from tasks.heads.mean import Mean
-from tasks.heads.ridge import TIES, Ridge, RidgeConfig, patterns
+from tasks.heads.ridge import SPAN, TIES, Ridge, RidgeConfig, patterns
 from tasks.protocol import LogGrid, load
 
 GRID = LogGrid(1e-3, 1e6, 7)
@@ -181,7 +181,7 @@ def test_both_heads_take_menu_and_folds_from_the_protocol():
 
 @pytest.mark.parametrize("D", [10, 200], ids=["tall", "wide"])
 def test_losses_combined_from_few_penalties_are_those_of_every_penalty(D):
-    X, Y, mask, groups = problem(m=120, D=D, T=40, missing=0.0)
+    X, Y, mask, groups = problem(m=120, D=D, T=80, missing=0.0)
     grid = LogGrid(1e-3, 1e6, 20)
     combined, each = (
         Ridge(RidgeConfig(grid, products=products)).fit(X, Y, mask, groups)
@@ -193,12 +193,12 @@ def test_losses_combined_from_few_penalties_are_those_of_every_penalty(D):
     folds = [slice(*edges[i : i + 2]) for i in range(4)]
     X, Y = X[order] - X.mean(axis=0), Y[order]
     grams = [X[own].T @ X[own] for own in folds] if D < 90 else []
-    inner = combined._prepare(X, folds, grams, 1)
+    inner = combined._prepare(X, folds, grams, SPAN, 1)
     assert inner.weights.shape[1] <= 40
     rows = folds[1].stop - folds[1].start
     assert sum(left.size for _, left in inner.parts) < 10 * len(inner.right) * rows
     z = ((Y - Y.mean(axis=0)) / Y.std(axis=0)).astype(np.float32)
-    full = each._prepare(X, folds, [], 1)
+    full = each._prepare(X, folds, [], 0.0, 1)
     assert [left.shape for _, left in full.parts] == [(20 * rows, len(full.right))]
     np.testing.assert_allclose(inner.losses(z), full.losses(z.astype(float)), rtol=1e-4)
     np.testing.assert_allclose(combined.inner_loss_, each.inner_loss_, rtol=1e-4)
