@@ -52,6 +52,9 @@ TIES = 1e-5
 SPAN = 2e-6
 """Largest error of a shrinkage, between 0 and 1, that is combined from a few singular vectors."""
 
+SMALL = 2**17
+"""Numbers below which features and readouts are fitted before threads have started."""
+
 ROWS = 16
 """Validation rows whose residuals are formed at a time, so that they stay in the processor's cache."""
 
@@ -214,7 +217,7 @@ class Ridge(Head):
         among = len(few) > 1
         for pattern in observed:
             if not among or len(pattern[0]) > self.config.block:
-                fit(pattern, threaded=local)
+                fit(pattern, threaded=local and max(centred.size, Y.size) >= SMALL)
         each(partial(fit, threaded=False), few if among else [], threaded=local)
         return self
 
