@@ -1,13 +1,14 @@
 """Do trained featurizers bring replicates of unseen compounds together better than an untrained network?
 
-    python -m benchmarks.heldout_retrieval [--dataset DEMO] [--entrants mae,dino,resnet18-triplet] [--seeds 3]
+    python -m benchmarks.heldout_retrieval [--dataset DEMO] [--entrants mae,dino,cloome:tiny] [--seeds 3]
 
 Per seed, a quarter of the compounds is held out. Each entrant is fitted on the wells of the others and of the
 negative controls, with that seed, and embeds the wells of held-out compounds and controls: mean over cells of
 a field, over fields of a well, then standardised per plate to the controls. Every well of a held-out compound
 asks for the other wells of its compound (all doses, all plates) among all held-out wells, by cosine; mAP is
-the mean average precision over these questions. ``untrained`` and ``intensity`` answer the same questions;
-chance is the mean over random orders. Writes one row per entrant and seed as CSV.
+the mean average precision over these questions. Entrants that learn from structures or readouts are given
+those of the wells they are fitted on (``--omics`` names the layer). ``untrained`` and ``intensity`` answer the
+same questions; chance is the mean over random orders. Writes one row per entrant and seed as CSV.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench import inputs
 from bench.datasets import Dataset, load
 from bench.embed import aggregated
 from bench.entrants import Spec
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--entrants", default="intensity,untrained,mae,dino,resnet18-triplet")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--omics", default="transcripts")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     dataset = load(given.dataset)
@@ -53,7 +56,7 @@ def main() -> None:
             featurizer = built(name, seed)
             started = time.process_time()
             if featurizer.trainable:
-                fit(featurizer, dataset, trained_on, seed, given.device)
+                fit(featurizer, dataset, trained_on, seed, given)
             fitted = time.process_time()
             rows = embedded(featurizer, dataset, asked)
             spent = [fitted - started, time.process_time() - fitted]
@@ -80,15 +83,28 @@ def split(dataset: Dataset, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     return wells[control | ~out], wells[control | out]
 
 
-def fit(featurizer: Featurizer, dataset: Dataset, wells: pd.DataFrame, seed: int, device: str) -> None:
+def fit(
+    featurizer: Featurizer, dataset: Dataset, wells: pd.DataFrame, seed: int, given: argparse.Namespace
+) -> None:
     """Train as the harness does; an entrant that learns from labels is given those of ``wells`` alone."""
     treated = wells[wells["Metadata_pert_type"] != "negcon"]
-    table = treated.assign(perturbation=treated[dataset.perturbation])
-    learns = featurizer.card.fit_scope == "inductive"
-    seen = treated if learns else wells
+    seen, table = wells, wells[BY]
+    if "readouts" in featurizer.card.learns_from:
+        table = beside_readouts(dataset, wells, given.omics)
+    elif featurizer.card.fit_scope == "inductive":
+        seen, table = treated, treated.assign(perturbation=treated[dataset.perturbation])
     with tempfile.TemporaryDirectory() as folder:
         fields = field_source(dataset, seen, featurizer.card.needs)
-        featurizer.fit(fields, table if learns else seen[BY], FitContext(Path(folder), seed, device))
+        featurizer.fit(fields, table, FitContext(Path(folder), seed, given.device))
+
+
+def beside_readouts(dataset: Dataset, wells: pd.DataFrame, layer: str) -> pd.DataFrame:
+    """Return the wells with ``perturbation`` (none for controls), ``control`` and the readouts of a layer."""
+    block = inputs.block(dataset, next(own for own in dataset.layers if own.name == layer))
+    control = wells["Metadata_pert_type"] == "negcon"
+    known = wells.assign(perturbation=wells[dataset.perturbation].where(~control, None), control=control)
+    values = pd.DataFrame(block.X, columns=list(block.columns))
+    return known.merge(pd.concat([block.wells[BY].reset_index(drop=True), values], axis=1), "left", on=BY)
 
 
 def embedded(featurizer: Featurizer, dataset: Dataset, wells: pd.DataFrame) -> pd.DataFrame:
