@@ -7,8 +7,8 @@ negative controls, with that seed, and embeds the wells of held-out compounds an
 a field, over fields of a well, then standardised per plate to the controls. Every well of a held-out compound
 asks for the other wells of its compound (all doses, all plates) among all held-out wells, by cosine; mAP is
 the mean average precision over these questions. Entrants that learn from structures or readouts are given
-those of the wells they are fitted on (``--omics`` names the layer). ``untrained`` and ``intensity`` answer the
-same questions; chance is the mean over random orders. Writes one row per entrant and seed as CSV.
+those of the wells they are fitted on (``--omics`` names the layer). ``untrained`` and ``intensity`` answer
+the same questions; chance is the mean over random orders. Writes one row per entrant and seed as CSV.
 """
 
 from __future__ import annotations
