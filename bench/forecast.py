@@ -67,11 +67,13 @@ class Forecast:
         width = max((len(line.step) for line in self.steps), default=0)
         shown = [
             f"{line.step:<{width}}  {line.stored:>4} stored  {line.missing:>4} to do"
-            + (f"  about {_duration(line.seconds)} ({line.basis})" if line.missing else "")
+            + (f"  {_about(line)}" if line.missing else "")
             + (f"  {line.note}" if line.note else "")
             for line in self.steps
         ]
-        return [*shown, f"{'in all':<{width}}  about {_duration(self.seconds)}"]
+        unknown = any(line.missing and not math.isfinite(line.seconds) for line in self.steps)
+        more = " and the unknown" if unknown else ""
+        return [*shown, f"{'in all':<{width}}  about {_duration(self.seconds)}{more}"]
 
 
 def forecast(settings: Settings) -> Forecast:
@@ -217,7 +219,11 @@ def _recorded(store: Store | None, family: str, name: str) -> tuple[float, str] 
     return (sum(spent) / len(spent), "as recorded in this store") if spent else None
 
 
+def _about(line: Line) -> str:
+    if not math.isfinite(line.seconds):
+        return "for an unknown time"
+    return f"about {_duration(line.seconds)} ({line.basis})"
+
+
 def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "an unknown time"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
