@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from featurizers.training.paths import take_over
 from featurizers.training.schedules import seeded
 from featurizers.vision import prepare_timm
 
@@ -38,9 +39,24 @@ class Backbone(nn.Module):
             drop_path_rate=drop_path,
             dynamic_img_size=True,
         )
+        self._paths = take_over(self.vit)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return tokens (N, 1 + L, D) after the last LayerNorm, class token first."""
+    @property
+    def branches(self) -> int:
+        """How many residual branches are dropped at random in training; 0 with ``drop_path`` 0."""
+        return len(self._paths)
+
+    def forward(self, images: Tensor, draws: Tensor | None = None) -> Tensor:
+        """Return tokens (N, 1 + L, D) after the last LayerNorm, class token first.
+
+        Parameters
+        ----------
+        draws
+            (branches, N) of :func:`featurizers.training.paths.draws`; needed in training where there are
+            branches.
+        """
+        for k, path in enumerate(self._paths):
+            path.draw = None if draws is None else draws[k]
         return cast("Tensor", self.vit.forward_features(images))
 
 
@@ -84,9 +100,22 @@ class Tower(nn.Module):
         self.backbone = Backbone(config, channels, drop_path)
         self.head = Head(config)
 
-    def forward(self, views: Sequence[Tensor]) -> Tensor:
-        """Return (V, N, K) of views of one or several sizes, each (V_i, N, C, S_i, S_i)."""
-        tokens = [self.backbone(v.flatten(0, 1))[:, 0].reshape(*v.shape[:2], -1) for v in views]
+    def forward(self, views: Sequence[Tensor], draws: Tensor | None = None) -> Tensor:
+        """Return (V, N, K) of views of one or several sizes, each (V_i, N, C, S_i, S_i).
+
+        Parameters
+        ----------
+        draws
+            (branches, V, N), as the backbone takes them.
+        """
+        sizes = [len(v) for v in views]
+        parts: Sequence[Tensor | None] = [None] * len(views)
+        if draws is not None:
+            parts = [d.flatten(1) for d in torch.split(draws, sizes, dim=1)]
+        tokens = [
+            self.backbone(v.flatten(0, 1), d)[:, 0].reshape(*v.shape[:2], -1)
+            for v, d in zip(views, parts, strict=True)
+        ]
         return cast("Tensor", self.head(torch.cat(tokens)))
 
 

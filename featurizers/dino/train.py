@@ -16,8 +16,9 @@ from featurizers.training import parallel
 from featurizers.training.cropfile import CropFile, collect, discard
 from featurizers.training.featurizer import Trained
 from featurizers.training.loop import CHECKPOINT_SECONDS, Loop, Recipe, autocast
+from featurizers.training.paths import draws as path_draws
 from featurizers.training.pixels import Statistics, cut_cells
-from featurizers.training.schedules import batch_indices, cosine, seeded, stream
+from featurizers.training.schedules import batch_indices, cosine, stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,6 +110,8 @@ class Distillation:
             Draws.of(config, config.batch, channels, generator, small=k >= 2)
             for k in range(2 + config.local_crops)
         ]
+        branches = network.student.backbone.branches
+        paths = path_draws(self.seed, "drop path", step, branches, len(draws), config.batch)
         warm = temperature(
             step,
             config.steps,
@@ -123,9 +126,8 @@ class Distillation:
             rows = slice(start, min(start + size, own.stop))
             share = (rows.stop - rows.start) / config.batch
             views = self._views(index[rows], [d.part(rows, self.device) for d in draws])
-            dropping = seeded(self.seed, f"drop path from crop {start}", step, self.device)
-            with autocast(self.device, config.precision), dropping:
-                student = network.student(views).float()
+            with autocast(self.device, config.precision):
+                student = network.student(views, paths[..., rows].to(self.device)).float()
                 with torch.no_grad():
                     teacher = network.teacher(views[:1]).float()
             part = share * distillation_loss(

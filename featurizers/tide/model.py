@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from featurizers.dino.model import SelfDistillation
+from featurizers.dino.model import Backbone, SelfDistillation
 from featurizers.mae.loss import to_patches
 from featurizers.mae.model import MaskedAutoencoder
 from featurizers.tide.config import Read, TideConfig
@@ -181,8 +181,19 @@ class Reader(nn.Module):
         self.codebook = None if codebook is None else nn.Parameter(codebook, requires_grad=False)
 
 
-def features(encoder: nn.Module, images: Tensor, config: TideConfig) -> Tensor:
-    """Return (N, D): class token, or mean of the patch tokens, of images (N, C, S, S)."""
-    given = images if config.self_supervision == "dino" else to_patches(images, config.patch)
-    tokens = cast("Tensor", encoder(given))
+def branches(encoder: nn.Module) -> int:
+    """Return how many residual branches of an encoder are dropped at random; the masked one's never are."""
+    return encoder.branches if isinstance(encoder, Backbone) else 0
+
+
+def features(encoder: nn.Module, images: Tensor, config: TideConfig, draws: Tensor | None = None) -> Tensor:
+    """Return (N, D): class token, or mean of the patch tokens, of images (N, C, S, S).
+
+    Parameters
+    ----------
+    draws
+        (branches, N) of dropped paths, for training.
+    """
+    own = isinstance(encoder, Backbone)
+    tokens = cast("Tensor", encoder(images, draws) if own else encoder(to_patches(images, config.patch)))
     return tokens[:, 0] if config.pooling == "cls" else tokens[:, 1:].mean(dim=1)

@@ -23,14 +23,15 @@ from featurizers.mae.train import gradient as mae_gradient
 from featurizers.mae.train import recipe as mae_recipe
 from featurizers.tide.config import NAME, TideConfig
 from featurizers.tide.loss import divergence, log_distribution, teacher_loss
-from featurizers.tide.model import Guided, Reader, features
+from featurizers.tide.model import Guided, Reader, branches, features
 from featurizers.tide.pairs import Pairs, of_table
 from featurizers.training import parallel
 from featurizers.training.cropfile import CropFile, collect, discard
 from featurizers.training.featurizer import Trained
 from featurizers.training.loop import CHECKPOINT_SECONDS, Loop, Recipe, autocast
+from featurizers.training.paths import draws
 from featurizers.training.pixels import Statistics, cut_cells, dihedral, prepare
-from featurizers.training.schedules import batch_indices, seeded, stream
+from featurizers.training.schedules import batch_indices, stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -224,15 +225,15 @@ class Guidance:
         config = self.config
         wells, profiles, crops = self.of_step(step)
         turns = torch.randint(8, crops.shape, generator=stream(self.seed, "pair augment", step))
+        paths = draws(self.seed, "pair drop path", step, branches(self.network.encoder), *crops.shape)
         own = parallel.share(config.pairs)
         size = max(1, config.micro_batch // config.cells) if config.micro_batch else config.pairs
         figures: dict[str, Tensor] = {}
         for start in range(own.start, own.stop, size):
             rows = slice(start, min(start + size, own.stop))
             share = (rows.stop - rows.start) / config.pairs
-            dropping = seeded(self.seed, f"drop path from pair {start}", step, self.device)
-            with autocast(self.device, config.precision), dropping:
-                image = self._images(crops[rows], turns[rows])
+            with autocast(self.device, config.precision):
+                image = self._images(crops[rows], turns[rows], paths[:, rows])
                 teacher, student = self._streams(image, wells[rows], profiles[rows])
             found = self._losses(teacher.float(), student.float(), wells[rows])
             loss = share * (found["distil"] + found["guided"])
@@ -243,15 +244,18 @@ class Guidance:
         names = ("distil", "guided", "teacher", "teacher_top1", "student_top1")
         return {name: figures.get(name, zero) for name in names}
 
-    def _images(self, crops: NDArray[np.int64], turns: Tensor) -> Tensor:
-        """Return (n, D): the image encoder's features of each image's crops (n, cells), averaged."""
+    def _images(self, crops: NDArray[np.int64], turns: Tensor, paths: Tensor) -> Tensor:
+        """Return (n, D): the image encoder's features of each image's crops (n, cells), averaged.
+
+        ``paths`` (branches, n, cells) are the draws of dropped paths.
+        """
         config, index = self.config, crops.reshape(-1)
         pixels = torch.from_numpy(self.crops.pixels[index]).to(self.device)
         inside = torch.from_numpy(self.crops.inside[index]).to(self.device)
         images = prepare(pixels, inside, config, self.statistics)
         if config.augment == "dihedral":
             images = dihedral(images, turns.reshape(-1).to(self.device))
-        found = features(self.network.encoder, images, config)
+        found = features(self.network.encoder, images, config, paths.flatten(1).to(self.device))
         return found.reshape(*crops.shape, -1).mean(dim=1)
 
     def _streams(

@@ -39,12 +39,13 @@ def main(name: str, folder: Path) -> None:
         source, table = molecules()
     if name == "resnet18-triplet":
         source, table = classes(wells=3)
+    dropping = {"depth": 3, "drop_path": 0.5}  # the first block of a network never drops its paths
     pairs = replace(CLOOME, steps=6, batch=5, batches="images", learn_inverse_tau="yes")
     featurizer = {
         "mae": lambda: Mae(MAE),
-        "dino": lambda: Dino(DINO),
+        "dino": lambda: Dino(replace(DINO, **dropping)),
         "cloome": lambda: Cloome(pairs),
-        "tide": lambda: Tide(TIDE),
+        "tide": lambda: Tide(replace(TIDE, **dropping)),
         "resnet18-triplet": lambda: ResNet18Triplet(replace(TRIPLET, wells=3, steps=6)),
     }[name]()
     featurizer.fit(source, table, FitContext(folder))
