@@ -176,6 +176,8 @@ def _list(rows: list[dict[str, Any]], columns: dict[str, str], json: bool) -> No
 
     console = ui.out()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    if len({row["origin"] for row in rows}) == 1:  # nothing to tell apart, and a narrow terminal has no room
+        columns = {key: title for key, title in columns.items() if key != "origin"}
     for key, title in columns.items():
         table.add_column(title, no_wrap=key in ("name", "available"), overflow="fold")
     for row in rows:
