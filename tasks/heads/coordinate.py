@@ -9,6 +9,8 @@ quadratic model of L, with weights 1 or p (1 − p), runs readout by readout in 
 set: the coefficients that are not zero and those whose gradient exceeds λ. What decides the working set and
 when a readout is done, the gradients Xᵀ r, is one matrix product for a whole block of readouts.
 
+Where features outnumber rows and β > 0, :mod:`tasks.heads.newton` minimises the quadratic models instead.
+
 With the intercept at its optimum Σ r = 0 for r = −∂L/∂z, and θ = s r, s = min(1, λ / ‖Xᵀ r − β b‖_∞), is
 feasible in the dual of the problem whose rows are augmented by √β I [2]_. So the gap is known exactly:
 
@@ -35,6 +37,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.heads import newton
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -44,10 +48,13 @@ SWEEPS = 200
 """Most passes of coordinate descent over a working set between two looks at all gradients."""
 
 LEAST_WEIGHT = 1e-5
-"""Smallest p (1 − p) of an observed row in the quadratic model of the log loss."""
+"""Smallest weight of a row in the quadratic model of the log loss, as a share of its residual |y − p|.
 
-FAST = {"reassoc", "contract"}
-"""Sums may be taken in another order, by whole registers: five times as fast, and the same in every run."""
+A row far on its right side keeps its weight, however small: a larger one would hold it where it stands.
+"""
+
+HALVINGS = 30
+"""Most halvings of a step of the log loss that went up: what lowers the model lowers the loss if short."""
 
 LARGEST = 35.0
 """Largest |z|: beyond it a chance is 0 or 1 in float64."""
@@ -95,7 +102,8 @@ def solve(
         Looks at all gradients; the gaps tell who reached the limit.
     """
     state = _State(X, np.where(seen, Y, 0.0), seen, l1, l2, start, logistic)
-    state.small = 0.1 * tolerance * state.nothing
+    # A Newton step more makes a squared error's fit exact; the log loss is another model at the next look.
+    state.small = (1e-5 if state.smooth and not logistic else 0.1) * tolerance * state.nothing
     C = len(l1)
     out = Fit(np.zeros((C, len(X))), np.zeros(C), np.full(C, np.inf))
     left = np.arange(C)
@@ -128,6 +136,8 @@ class _State:
         logistic: bool,  # noqa: FBT001
     ) -> None:
         self.X, self.squares, self.logistic = X, X**2, logistic
+        self.smooth = X.shape[0] > X.shape[1] and bool((l2 > 0.0).all())
+        """Whether the dual is smooth and smaller than the problem, so that Newton's method serves it."""
         self.y, self.seen, self.l1, self.l2 = y, seen.astype(np.float64), l1, l2
         C = len(l1)
         self.b = np.zeros((C, len(X))) if start is None else start.b.copy()
@@ -143,27 +153,27 @@ class _State:
         if start is not None:
             self.c = start.c.copy()
             self.z = self.b @ X + self.c[:, None]
-        self.steep = np.zeros(C, bool)
-        """Readouts whose Newton step went up: they take the bound 1/4 for every weight, which never does."""
         self.small, self.gap = np.zeros(C), np.full(C, np.inf)
         """Change of the objective at which sweeps stop, and the gap before them."""
         self.before = (np.full(C, np.inf), self.b.copy(), self.c.copy(), self.z.copy())
 
     def keep(self, which: NDArray[np.bool_]) -> None:
         """Drop the readouts that are done."""
-        for name in ("y", "seen", "l1", "l2", "b", "c", "z", "nothing", "steep", "small", "gap", "r", "g"):
+        for name in ("y", "seen", "l1", "l2", "b", "c", "z", "nothing", "small", "gap", "r", "g"):
             setattr(self, name, np.ascontiguousarray(getattr(self, name)[which]))
         self.before = tuple(np.ascontiguousarray(a[which]) for a in self.before)  # type: ignore[assignment]
 
     def look(self) -> Array:
-        """Centre the residuals, undo steps that went up, set the gradients; return the relative gaps."""
+        """Centre the residuals, halve steps that went up, set the gradients; return the relative gaps."""
         value = self._residuals()
         if self.logistic:
             last, b, c, z = self.before
-            worse = value > last * (1.0 + 1e-12)
-            if worse.any():
-                self.steep |= worse
-                self.b[worse], self.c[worse], self.z[worse] = b[worse], c[worse], z[worse]
+            for _ in range(HALVINGS):
+                worse = value > last * (1.0 + 1e-12)
+                if not worse.any():
+                    break
+                for own, old in ((self.b, b), (self.c, c), (self.z, z)):
+                    own[worse] = 0.5 * (own[worse] + old[worse])
                 value = self._residuals()
             self.before = (value, self.b.copy(), self.c.copy(), self.z.copy())
         self.g = self.r @ self.X.T  # (C, m) @ (m, D)
@@ -180,7 +190,7 @@ class _State:
         return relative
 
     def descend(self, gap: Array) -> None:
-        """Minimise the quadratic model of every readout over its working set.
+        """Minimise the quadratic model of every readout, by coordinate descent over its working set.
 
         The gap is of first order in what is left of the gradient, the objective of second: where it hardly
         fell, the next sweeps go on for longer.
@@ -189,10 +199,24 @@ class _State:
         self.gap = gap
         if self.logistic:
             p = self.y - self.r  # chances, where observed
-            weight = np.where(self.steep[:, None], 0.25, np.maximum(p * (1.0 - p), LEAST_WEIGHT)) * self.seen
+            weight = np.maximum(p * (1.0 - p), LEAST_WEIGHT * np.abs(self.r)) * self.seen
         else:
             weight = self.seen
         residual = np.divide(self.r, weight, out=np.zeros_like(self.r), where=weight > 0)
+        if self.smooth:
+            newton.kernel()(
+                self.X,
+                weight,
+                residual,
+                self.b,
+                self.c,
+                self.z,
+                self.l1,
+                self.l2,
+                self.small,
+                newton.STEPS,
+            )
+            return
         excess = np.abs(self.g - self.l2[:, None] * self.b) > self.l1[:, None]
         curvature = weight @ self.squares.T  # (C, m) @ (m, D)
         kernel()(
@@ -214,8 +238,7 @@ class _State:
         """Set r with the intercept at its optimum; return the objective P."""
         if self.logistic:
             for _ in range(50):
-                np.clip(self.z, -LARGEST, LARGEST, out=self.z)
-                p = 1.0 / (1.0 + np.exp(-self.z))
+                p = 1.0 / (1.0 + np.exp(-np.clip(self.z, -LARGEST, LARGEST)))
                 self.r = self.seen * (self.y - p)
                 off = self.r.sum(axis=1)
                 shift = off / np.maximum((self.seen * p * (1.0 - p)).sum(axis=1), 1e-9)
@@ -251,9 +274,9 @@ def kernel() -> Callable[..., None]:
     import numba  # type: ignore[import-untyped]  # seconds to import: only who descends does
 
     try:
-        compiled = numba.njit(cache=True, nogil=True, fastmath=FAST)(_descend)
+        compiled = numba.njit(cache=True, nogil=True, fastmath=newton.FAST)(_descend)
     except RuntimeError:  # nowhere to keep it (a read-only installation): compile anew in each process
-        compiled = numba.njit(nogil=True, fastmath=FAST)(_descend)
+        compiled = numba.njit(nogil=True, fastmath=newton.FAST)(_descend)
     found: Callable[..., None] = compiled
     return found
 

@@ -95,7 +95,7 @@ class ElasticNet(Head):
     """
 
     name = "elastic-net"
-    version = "1"
+    version = "2"
     saved = ("_origin", "coef_", "intercept_", "logistic_")
 
     def __init__(self, config: ElasticNetConfig | None = None) -> None:

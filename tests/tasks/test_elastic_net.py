@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tasks.base import TaskError
 from tasks.folds import assign
+from tasks.heads import coordinate, newton
 from tasks.heads.coordinate import solve
 from tasks.heads.elastic_net import TIES, ElasticNet, ElasticNetConfig
 from tasks.protocol import LogGrid
@@ -48,7 +49,7 @@ def test_every_readout_is_at_scikit_learns_optimum(D, ratio):
         assert objective(fit.b[t], fit.c[t]) - least <= (fit.gap[t] + 1e-9) * nothing
 
 
-@pytest.mark.parametrize("D", [6, 60], ids=["tall", "wide"])
+@pytest.mark.parametrize("D", [6, 60, 150], ids=["tall", "square", "wide"])
 def test_every_readout_of_calls_is_at_scikit_learns_optimum(D):
     X, Y, mask, _ = problem(m=60, D=D)
     X, Y = X - X.mean(axis=0), calls(Y)
@@ -60,6 +61,45 @@ def test_every_readout_of_calls_is_at_scikit_learns_optimum(D):
         best = LogisticRegression(solver="saga", C=1 / 3.0, l1_ratio=0.5, tol=1e-10, max_iter=50_000)
         best.fit(X[rows], Y[rows, t])
         np.testing.assert_allclose(fit.b[t], best.coef_[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("logistic", [False, True], ids=["squared", "log loss"])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_newton_on_the_dual_and_coordinate_descent_find_the_same_fits(logistic, missing, monkeypatch):
+    X, Y, mask, _ = problem(m=40, D=120, missing=missing)
+    X = (X - X.mean(axis=0)).T.copy()
+    y, seen = (calls(Y) if logistic else Y).T.copy(), mask.T.copy()
+    strength = 0.02 * np.abs(X @ np.where(mask, Y - Y.mean(axis=0), 0.0)).max(axis=0)
+    if logistic:
+        strength = np.full(8, 0.05)
+    given = (X, y, seen, 0.5 * strength, 0.5 * strength)
+    ours = solve(*given, logistic=logistic, tolerance=1e-10)
+    called = []
+    own = newton.kernel()
+    monkeypatch.setattr(newton, "kernel", lambda: called.append(1) or own)
+    again = solve(*given, ours, logistic=logistic, tolerance=1e-10)
+    monkeypatch.setattr(
+        coordinate._State, "smooth", property(lambda _: False, lambda *_: None), raising=False
+    )
+    other = solve(*given, logistic=logistic, tolerance=1e-9, iterations=1000)
+    assert (ours.gap <= 1e-10).all()
+    assert (other.gap <= 1e-9).all()
+    assert not called  # a start at the optimum needs no step
+    np.testing.assert_array_equal(ours.b, again.b)
+    size = np.abs(other.b @ X).max()
+    np.testing.assert_allclose(ours.b @ X, other.b @ X, atol=1e-3 * size)
+    np.testing.assert_allclose(ours.c, other.c, atol=1e-3 * size)
+
+
+def test_a_row_far_out_on_the_right_side_of_separable_calls_keeps_no_fit_from_its_optimum():
+    X, Y, _, _ = problem(m=40, D=120)
+    Y = calls(Y)
+    X = X - X.mean(axis=0)
+    X[0] *= 50
+    weak = np.full(8, 0.02)
+    fit = solve(X.T.copy(), Y.T.copy(), np.ones(Y.T.shape, bool), weak, weak, logistic=True)
+    assert np.abs(fit.b @ X.T + fit.c[:, None]).max() > 40
+    assert (fit.gap <= 1e-4).all()
 
 
 @pytest.mark.parametrize("logistic", [False, True], ids=["squared", "log loss"])
