@@ -1,8 +1,4 @@
-"""From the training table to images paired with transcriptomes, and the drugs of the codebook.
-
-The table has one row per training well: ``Metadata_*`` of the well, ``perturbation``, and after that the
-readouts (NaN where missing). Negative controls are marked by ``control`` or by ``Metadata_pert_type``.
-"""
+"""From the training table to images paired with transcriptomes, and the drugs of the codebook."""
 
 from __future__ import annotations
 
@@ -17,13 +13,11 @@ import numpy as np
 from featurizers.base import FeaturizerError
 from featurizers.chemistry import PERTURBATION, structures
 from featurizers.tide.config import NAME, TideConfig
+from featurizers.training.table import PLATE, WELL, check_finite, controls, readouts
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-PLATE, WELL = "Metadata_Plate", "Metadata_Well"
-CONTROL = "control"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,11 +85,7 @@ def of_table(table: pd.DataFrame | None, config: TideConfig, file: Path | None =
         _zero("the training table names no perturbation")
         return None
     values = readouts(table) if file is None else embedded(table, file)
-    if np.isinf(values).any():
-        row, column = np.argwhere(np.isinf(values))[0]
-        place = "/".join(str(table[name].iloc[row]) for name in (PLATE, WELL))
-        msg = f"{NAME}: value {column} of well {place} is infinite; leave it empty where it is missing"
-        raise FeaturizerError(msg)
+    check_finite(NAME, table, values)
     control = controls(table)
     measured = ~np.isnan(values).all(axis=1) if values.shape[1] else np.zeros(len(table), bool)
     if not (measured & ~control).any():
@@ -139,22 +129,6 @@ def of_table(table: pd.DataFrame | None, config: TideConfig, file: Path | None =
         profile_dose=dose[rows],
         basal=mean_of_controls,
     )
-
-
-def readouts(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Return (n, T) of the columns after ``perturbation``; ``control`` and metadata are none."""
-    columns = list(table.columns)
-    after = [str(c) for c in columns[columns.index(PERTURBATION) + 1 :]]
-    return table[[c for c in after if c != CONTROL and not c.startswith("Metadata_")]].to_numpy(np.float64)
-
-
-def controls(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return (n,) which rows are negative controls."""
-    if CONTROL in table.columns:
-        return table[CONTROL].to_numpy(bool)
-    if "Metadata_pert_type" in table.columns:
-        return (table["Metadata_pert_type"].astype(str) == "negcon").to_numpy()
-    return np.zeros(len(table), bool)
 
 
 def embedded(table: pd.DataFrame, file: Path) -> NDArray[np.float64]:

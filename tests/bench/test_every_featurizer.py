@@ -16,6 +16,7 @@ SMALL = {
         "tiny",
         {"steps": "3", "batch": "4", "local_crops": "1", "depth": "2", "pairs": "2", "cells": "2"},
     ),
+    "unmixing": ("default", {"steps": "4"}),
 }
 """Preset and settings under which a trainable featurizer is trained in seconds."""
 

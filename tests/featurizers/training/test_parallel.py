@@ -35,7 +35,7 @@ def losses(name, folder, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mae", "dino", "cloome", "tide", "resnet18-triplet"])
+@pytest.mark.parametrize("name", ["mae", "dino", "cloome", "tide", "unmixing", "resnet18-triplet"])
 def test_two_processes_give_the_losses_of_one(tmp_path, name):
     alone, together = (losses(name, tmp_path / str(n), n) for n in (1, 2))
     assert len(alone) == 6

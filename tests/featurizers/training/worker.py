@@ -14,6 +14,7 @@ from featurizers.dino import Dino
 from featurizers.mae import Mae, MaeConfig
 from featurizers.resnet18_triplet import ResNet18Triplet
 from featurizers.tide import Tide
+from featurizers.unmixing import Unmixing
 from tests.featurizers.cloome.test_cloome_featurizer import SMALL as CLOOME
 from tests.featurizers.cloome.test_cloome_featurizer import screen as molecules
 from tests.featurizers.dino.test_dino_loss import CONFIG as DINO
@@ -22,6 +23,8 @@ from tests.featurizers.resnet18_triplet.test_triplet_featurizer import screen as
 from tests.featurizers.tide.screen import CONFIG as TIDE
 from tests.featurizers.tide.screen import screen
 from tests.featurizers.training.fields import Source, make_field
+from tests.featurizers.unmixing.test_unmixing import SMALL as UNMIXING
+from tests.featurizers.unmixing.test_unmixing import noise
 
 MAE = MaeConfig(
     crop=24, patch=6, dim=16, depth=2, heads=2, decoder_dim=16, decoder_heads=2, mask_ratio=0.75,
@@ -35,6 +38,8 @@ def main(name: str, folder: Path) -> None:
     source, table = Source([make_field(seed) for seed in range(3)]), None
     if name == "tide":
         source, table = screen()
+    if name == "unmixing":
+        source, table = noise(sites=2)
     if name == "cloome":
         source, table = molecules()
     if name == "resnet18-triplet":
@@ -46,6 +51,7 @@ def main(name: str, folder: Path) -> None:
         "dino": lambda: Dino(replace(DINO, **dropping)),
         "cloome": lambda: Cloome(pairs),
         "tide": lambda: Tide(replace(TIDE, **dropping)),
+        "unmixing": lambda: Unmixing(UNMIXING),
         "resnet18-triplet": lambda: ResNet18Triplet(replace(TRIPLET, wells=3, steps=6)),
     }[name]()
     featurizer.fit(source, table, FitContext(folder))
