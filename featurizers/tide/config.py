@@ -21,6 +21,7 @@ Basal = Literal["controls", "none"]
 Target = Literal["detached", "joint"]
 Read = Literal["encoder", "student"]
 Fingerprint = Literal["fcfp", "ecfp"]
+Checkpoint = Literal["last", "knn"]
 
 NAME = "tide"
 
@@ -98,6 +99,13 @@ class TideConfig(DinoConfig):
         What is embedded: the image encoder's features (``"encoder"``, our reading; with DINO those of its
         moving average, as DINO itself is read), or the student's head on the encoder that it learned with
         (``"student"``).
+    checkpoint
+        Which step's weights are embedded with: the ``"last"``; ``"knn"`` (paper): those of the check, out of
+        ``checks`` evenly spread over the steps, whose features name the drug of held-out images best, the
+        later of equals. ``held_out`` images (paper: 10) of each training intervention, at most half of its
+        own, are then not trained on, and the ``neighbours`` (paper: 20) nearest other images vote; see
+        :mod:`featurizers.tide.choice`. How often is not known: a check per epoch of the paper's 400 is our
+        reading.
     mask_ratio, fourier_weight, decoder_dim, decoder_depth, decoder_heads, mae_lr, mae_weight_decay
         Of the masked autoencoder, see :class:`featurizers.mae.MaeConfig`.
     """
@@ -135,6 +143,11 @@ class TideConfig(DinoConfig):
     augment: Augment = "dihedral"
     read: Read = "encoder"
 
+    checkpoint: Checkpoint = "last"
+    checks: int = 10
+    held_out: int = 10
+    neighbours: int = 20
+
     mask_ratio: float = 0.75
     fourier_weight: float = 0.0
     decoder_dim: int = 64
@@ -149,7 +162,10 @@ class TideConfig(DinoConfig):
         check(
             NAME,
             self,
-            positive=(*widths, "teacher_hidden", "student_hidden", "bits", "pairs", "cells", "temperature"),
+            positive=(
+                *(*widths, "teacher_hidden", "student_hidden", "bits", "pairs", "cells", "temperature"),
+                *("checks", "held_out", "neighbours"),
+            ),
             not_negative=("self_supervision_weight", "teacher_weight", "radius"),
         )
         if self.self_supervision == "mae":
@@ -206,6 +222,8 @@ PRESETS: Mapping[str, TideConfig] = MappingProxyType(
             micro_batch=128,
             pairs=256,
             cells=1,
+            checkpoint="knn",
+            checks=400,
         ),
         "default": _TINY,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from featurizers.base import Card, Channel, Embedding, FeaturizerError, Field, FieldSource, FitContext
 from featurizers.tide.config import NAME, PRESETS, TideConfig
@@ -61,6 +61,9 @@ class Tide(TrainedFeaturizer["Reader"]):
     interventions: tuple[str, ...] = ()
     """Drugs of the codebook, in the order of its rows; none where there were no pairs."""
 
+    checks: tuple[tuple[int, float], ...] = ()
+    """Steps and accuracies of the checks that the checkpoint was chosen by; none for the last step."""
+
     def columns(self, channels: Sequence[Channel]) -> tuple[str, ...]:
         """Return ``tide_000``, ...: one per dimension of what is read, whatever the channels."""
         del channels
@@ -71,7 +74,7 @@ class Tide(TrainedFeaturizer["Reader"]):
         from featurizers.tide.train import train
 
         file = self.paths.get("transcriptome")
-        trained, self.interventions = train(fields, table, self.config, context, file)
+        trained, self.interventions, self.checks = train(fields, table, self.config, context, file)
         return trained
 
     def architecture(self, channels: int) -> Reader:
@@ -121,37 +124,44 @@ class Tide(TrainedFeaturizer["Reader"]):
 
     def _rows_of(self, trained: Trained[Reader]) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the map from crops (N, C, S, S) and masks (N, S, S) to rows (N, D)."""
-        from featurizers.tide.model import features
+        from featurizers.tide.model import embedded
         from featurizers.training.pixels import prepare
 
         network, config = trained.network.to(self.device), self.config
-        head = network.student if config.read == "student" else None
-        if config.read == "student" and head is None:
+        if config.read == "student" and network.student is None:
             msg = f"{NAME}: these weights were trained on zero pairs and have no student; set read=encoder"
             raise FeaturizerError(msg)
 
         def forward(pixels: Tensor, inside: Tensor) -> Tensor:
-            found = features(network.encoder, prepare(pixels, inside, config, trained.statistics), config)
-            return found if head is None else cast("Tensor", head(found))
+            return embedded(network, prepare(pixels, inside, config, trained.statistics), config)
 
         return forward
 
     def save(self, folder: Path) -> None:
-        """Write what every trained featurizer writes, and the codebook's drugs in order."""
+        """Write what every trained featurizer writes, the codebook's drugs in order, and the checks."""
         from featurizers.training.files import write_json
 
         super().save(folder)
-        write_json(folder / DRUGS, {"interventions": list(self.interventions)})
+        record: dict[str, Any] = {"interventions": list(self.interventions)}
+        if self.checks:
+            record["checks"] = [list(check) for check in self.checks]
+        write_json(folder / DRUGS, record)
 
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote; refuse the first setting, tensor name or shape that differs."""
         from featurizers.training.files import read_json
 
-        found = read_json(folder / DRUGS).get("interventions")
+        record = read_json(folder / DRUGS)
+        found = record.get("interventions")
         if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
             msg = f"{folder / DRUGS} does not list the codebook's interventions; fit again"
             raise FeaturizerError(msg)
         self.interventions = tuple(found)
+        try:
+            self.checks = tuple((int(step), float(score)) for step, score in record.get("checks", ()))
+        except (TypeError, ValueError):
+            msg = f"{folder / DRUGS} does not list steps and accuracies of checks; fit again"
+            raise FeaturizerError(msg) from None
         super().load(folder)
 
     def _width(self) -> int:

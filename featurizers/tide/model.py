@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from featurizers.mae.loss import to_patches
 from featurizers.mae.model import MaskedAutoencoder
 from featurizers.tide.config import Read, TideConfig
 from featurizers.training.schedules import seeded
+
+if TYPE_CHECKING:
+    from featurizers.tide.choice import Kept
 
 DOSE = 2
 """Length of a dose: log10 of the concentration, standardised, and whether it is known."""
@@ -133,6 +136,7 @@ class Guided(nn.Module):
         self.teacher: Teacher | None = None
         self.student: nn.Sequential | None = None
         self.codebook: Codebook | None = None
+        self.kept: Kept | None = None
         if count:
             with seeded(seed, "tide weights", 0):
                 self.codebook = Codebook(config, count, fingerprints)
@@ -167,7 +171,7 @@ class Guided(nn.Module):
         else:
             decayed, free = list(self.alone.parameters()), []
         for name, parameter in self.named_parameters():
-            if not name.startswith("alone."):
+            if not name.startswith(("alone.", "kept.")):
                 (free if parameter.ndim == 1 or name == "codebook.rows" else decayed).append(parameter)
         return [decayed, free]
 
@@ -179,6 +183,15 @@ class Reader(nn.Module):
         super().__init__()
         self.encoder, self.student = encoder, student
         self.codebook = None if codebook is None else nn.Parameter(codebook, requires_grad=False)
+
+
+def embedded(reader: Reader, images: Tensor, config: TideConfig) -> Tensor:
+    """Return (N, D) rows of images (N, C, S, S): the encoder's features, or the student's of them."""
+    found = features(reader.encoder, images, config)
+    if config.read == "encoder":
+        return found
+    assert reader.student is not None
+    return cast("Tensor", reader.student(found))
 
 
 def branches(encoder: nn.Module) -> int:

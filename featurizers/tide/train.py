@@ -21,6 +21,7 @@ from featurizers.mae.model import MaskedAutoencoder
 from featurizers.mae.train import Batches
 from featurizers.mae.train import gradient as mae_gradient
 from featurizers.mae.train import recipe as mae_recipe
+from featurizers.tide.choice import Choice, Kept, digest, labels, split, steps_of_checks
 from featurizers.tide.config import NAME, TideConfig
 from featurizers.tide.loss import divergence, log_distribution, teacher_loss
 from featurizers.tide.model import Guided, Reader, branches, features
@@ -48,7 +49,7 @@ def train(
     file: Path | None = None,
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> tuple[Trained[Reader], tuple[str, ...]]:
+) -> tuple[Trained[Reader], tuple[str, ...], tuple[tuple[int, float], ...]]:
     """Train on the crops of ``fields`` and the rows of ``table``, or go on from the checkpoint.
 
     Parameters
@@ -57,14 +58,16 @@ def train(
         Training fields; all their crops serve the self-supervised term.
     table
         What :func:`featurizers.tide.pairs.of_table` reads. Without a pair, and for the same settings, the
-        encoder ends in the weights of the self-supervised term trained alone, if β = 1.
+        encoder ends in the weights of the self-supervised term trained alone, if β = 1 and
+        the last step is kept.
     file
         Embeddings of transcriptomes, in the place of the table's readouts.
 
     Returns
     -------
-    (Trained, tuple)
-        What is kept, in evaluation mode, and the drugs of the codebook (none with zero pairs).
+    (Trained, tuple, tuple)
+        What is kept, in evaluation mode; the drugs of the codebook (none with zero pairs); step and accuracy
+        of each check that the checkpoint was chosen by (none with ``checkpoint="last"``).
 
     Raises
     ------
@@ -80,18 +83,23 @@ def train(
         )
         raise FeaturizerError(msg)
     network = _network(config, len(fields.channels), context.seed, pairs).to(device)
+    named = None
+    if config.checkpoint == "knn":
+        named = labels(table)
+        network.kept = Kept(network.reader(config.read), len(steps_of_checks(config))).to(device)
     made_as = {
         "config": asdict(config),
         "seed": context.seed,
         "channels": [c.name for c in fields.channels],
         "pairs": None if pairs is None else pairs.digest(),
+        "labels": None if named is None else digest(named),
     }
     loop = Loop(network, _recipe(config, pairs), context, made_as, groups=network.groups())
     statistics = None
     if loop.state.get("statistics") is not None:
         statistics = Statistics.from_json(loop.state["statistics"])
     if not loop.done:
-        crops = collect(
+        everything = crops = collect(
             fields,
             lambda field: cut_cells(field, config),
             {name: getattr(config, name) for name in ("scale", "mask", "border", "standardise")},
@@ -102,6 +110,10 @@ def train(
             seed=context.seed,
             crops_per_field=config.crops_per_field,
         )
+        images, choice = None, None
+        if named is not None:
+            images = split(everything, named, config, context.seed)
+            crops = everything.without(images.held_out)
         if statistics is None and config.standardise == "dataset":
             statistics = crops.statistics(loop.report)
         before: Callable[[int], None] | None = None
@@ -116,6 +128,20 @@ def train(
         guidance = None
         if pairs is not None:
             guidance = Guidance(network, config, context.seed, crops, statistics, device, pairs)
+        if images is not None:
+            assert network.kept is not None
+            choice = Choice(
+                network.kept,
+                lambda: network.reader(config.read),
+                config,
+                context.seed,
+                everything,
+                statistics,
+                device,
+                images,
+                loop.report,
+            )
+            after = _both(after, choice.after)
         loop.run(
             lambda step: _gradient(network, config, step, alone, guidance),
             before=before,
@@ -123,9 +149,22 @@ def train(
             extra={"statistics": None if statistics is None else statistics.as_json()},
             checkpoint_seconds=checkpoint_seconds,
         )
-        del crops, alone, guidance
+        del crops, everything, alone, guidance, after, choice
     discard(context.workdir)
-    return Trained(network.reader(config.read).eval(), statistics), () if pairs is None else pairs.drugs
+    drugs = () if pairs is None else pairs.drugs
+    if network.kept is None:
+        return Trained(network.reader(config.read).eval(), statistics), drugs, ()
+    checks = tuple(zip(steps_of_checks(config), network.kept.scores.tolist(), strict=True))
+    return Trained(network.kept.reader.eval(), statistics), drugs, checks
+
+
+def _both(first: Callable[[int], None] | None, second: Callable[[int], None]) -> Callable[[int], None]:
+    def after(step: int) -> None:
+        if first is not None:
+            first(step)
+        second(step)
+
+    return after
 
 
 def _network(config: TideConfig, channels: int, seed: int, pairs: Pairs | None) -> Guided:

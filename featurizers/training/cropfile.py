@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -55,11 +55,32 @@ class CropFile:
             report(Progress("pixel statistics", done, count))
         return Statistics(mean.astype(np.float32), np.sqrt(squares / count).astype(np.float32))
 
+    def without(self, fields: NDArray[np.int64]) -> CropFile:
+        """Return the crops of the other fields, read from the same files."""
+        rows = np.flatnonzero(~np.isin(self.field, fields))
+        pixels = cast("NDArray[np.float32]", _Rows(self.pixels, rows))
+        inside = cast("NDArray[np.bool_]", _Rows(self.inside, rows))
+        return CropFile(pixels, inside, self.field[rows], self.wells)
+
     def _object_pixels(self) -> Iterator[NDArray[np.float64]]:
         """Yield the object pixels (C, pixels) of 64 crops at a time."""
         for start in range(0, len(self.pixels), 64):
             piece = slice(start, start + 64)
             yield self.pixels[piece].swapaxes(0, 1)[:, self.inside[piece]].astype(np.float64)
+
+
+class _Rows:
+    """Some rows of an array on disk: as much of an array as training asks for, read when it is asked for."""
+
+    def __init__(self, whole: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        self._whole, self._rows = whole, rows
+        self.shape = (len(rows), *whole.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return np.asarray(self._whole[self._rows[index]])
 
 
 def collect(

@@ -50,7 +50,7 @@ def main(name: str, folder: Path) -> None:
         "mae": lambda: Mae(MAE),
         "dino": lambda: Dino(replace(DINO, **dropping)),
         "cloome": lambda: Cloome(pairs),
-        "tide": lambda: Tide(replace(TIDE, **dropping)),
+        "tide": lambda: Tide(replace(TIDE, checkpoint="knn", checks=3, **dropping)),
         "unmixing": lambda: Unmixing(UNMIXING),
         "resnet18-triplet": lambda: ResNet18Triplet(replace(TRIPLET, wells=3, steps=6)),
     }[name]()
