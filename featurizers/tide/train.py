@@ -55,11 +55,12 @@ def train(
     Parameters
     ----------
     fields
-        Training fields; all their crops serve the self-supervised term.
+        Training fields; all their crops serve the self-supervised term, but for images that are held out
+        with ``checkpoint="knn"``.
     table
         What :func:`featurizers.tide.pairs.of_table` reads. Without a pair, and for the same settings, the
-        encoder ends in the weights of the self-supervised term trained alone, if β = 1 and
-        the last step is kept.
+        encoder ends in the weights of the self-supervised term trained alone, if β = 1 and the last step is
+        kept.
     file
         Embeddings of transcriptomes, in the place of the table's readouts.
 
