@@ -169,7 +169,7 @@ def _runs(
 
     protocol = load_protocol(settings.protocol)
     omics = inputs.omics(settings, dataset)
-    posed, _ = pose(settings, dataset, None, protocol, omics)
+    posed, _ = pose(settings, dataset, None, protocol, omics, entrants)
     planner = Session(settings, dataset, cast("Store", store), protocol, entrants, lambda *_: None, omics)
     count = done = 0
     fits = {entrant.label: Counter[str]() for entrant in entrants if entrant.is_predictor}

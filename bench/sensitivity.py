@@ -15,8 +15,9 @@ from bench.configure import unknown
 from bench.embed import Failure
 from bench.entrants import known, resolve
 from bench.errors import BenchError, UsageError
+from bench.heads import check as check_heads
 from bench.session import Planned, Session
-from bench.start import check_heads, check_names, open_dataset, pose
+from bench.start import check_names, open_dataset, pose
 from bench.words import count
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import featurize, inputs, learning, predictors, runs, weights
+from bench import featurize, heads, inputs, learning, predictors, runs, weights
 from bench.embed import Failure, Work
 from bench.entrants import Entrant, feature_document, frame_digest, known
 from bench.errors import BenchError
@@ -307,7 +307,7 @@ class Session:
         perturbation are not permuted, and a predictor is refitted on permuted labels only when asked to.
         """
         about = self._task(task)
-        heads = (self.settings.heads or (about.default_head,)) if about.needs_head else (NO_HEAD,)
+        names = heads.of_task(self.settings, about) if about.needs_head else (NO_HEAD,)
         floor = Entrant("mean", about.floor_label, "floor", "pretrained", "default")
         todo = [Planned(floor, about.floor if about.needs_head else NO_HEAD, None)]
         asked = inputs.asked(self.settings, about)
@@ -327,7 +327,7 @@ class Session:
         permutable = _labels_differ(problem)
         for entrant, own in taking_part:
             by = "predictors" if entrant.is_predictor else "heads"
-            for head in (OWN_HEAD,) if entrant.is_predictor else heads:
+            for head in (OWN_HEAD,) if entrant.is_predictor else names:
                 todo.append(Planned(entrant, head, own))
                 if entrant.role == "entrant" and permutable and self._permutes(by):
                     seed = self.settings.seed

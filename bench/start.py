@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import inputs, predictors
+from bench import heads, inputs, predictors
 from bench import problem as problems
 from bench.configure import unknown
 from bench.embed import Failure
@@ -20,6 +20,7 @@ from bench.settings import Settings
 if TYPE_CHECKING:
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
+    from bench.entrants import Entrant
     from bench.problem import Problem
     from bench.store import Store
     from tasks.protocol import Protocol
@@ -48,7 +49,7 @@ def start(settings: Settings, tick: Ticker) -> Done:
     entrants, unavailable = resolve(settings, dataset)
     omics = inputs.omics(settings, dataset)
     store = Store(Path(settings.store))
-    posed, failures = pose(settings, dataset, store, protocol, omics)
+    posed, failures = pose(settings, dataset, store, protocol, omics, entrants)
     session = Session(settings, dataset, store, protocol, entrants, tick, omics)
     session.report.failures += [*broken_plugins(settings), *failures]
     return Done(dataset, store, session.run(posed), unavailable)
@@ -58,7 +59,7 @@ def check_names(settings: Settings) -> None:
     """Refuse unknown tasks, heads, protocols and, for the demo, entrants, before anything dear is begun."""
     from tasks.protocol import names
 
-    check_heads(settings)
+    heads.check(settings)
     if settings.aggregate not in AGGREGATIONS:
         raise UsageError(unknown("aggregation", settings.aggregate, list(AGGREGATIONS)))
     inputs.check(settings)
@@ -68,20 +69,6 @@ def check_names(settings: Settings) -> None:
     if dataset_path(settings.dataset) is None:
         for word in settings.featurizers:
             entrant(word, settings, named=True)
-
-
-def check_heads(settings: Settings) -> None:
-    """Refuse unknown tasks and heads, and a head of calls for a task that predicts values."""
-    registry = known(settings.plugins)
-    tasks = {name: registry.get("tasks", name) for name in settings.tasks}
-    heads = {name: registry.get("heads", name) for name in settings.heads}
-    for name, head in heads.items():
-        for task, about in tasks.items():
-            if head.calls_only and about.needs_head and not about.predicts_calls:
-                raise UsageError(
-                    f"head {name} takes readouts of 0 and 1, and task {task} predicts values: name another "
-                    f"head, such as --head {about.default_head}, or run the tasks apart"
-                )
 
 
 def broken_plugins(settings: Settings) -> list[Failure]:
@@ -121,20 +108,24 @@ def pose(
     store: Store | None,
     protocol: Protocol,
     omics: inputs.Omics | None = None,
+    entrants: Sequence[Entrant] = (),
 ) -> tuple[list[tuple[str, Problem]], list[Failure]]:
     """Join every layer that a task takes to the wells, draw its folds and, given a store, commit them.
 
-    What a task asks of the wells alone is posed too, unless layers are named. A layer that cannot be scored
-    is a failure; when none can be, the first one's reason is raised.
+    What a task asks of the wells alone is posed too, unless layers are named. A task that none of the heads
+    fits, and a layer that cannot be scored, is a failure; when nothing can be, the first reason is raised.
     """
     names = [layer.name for layer in dataset.layers]
     for wanted in settings.layers:
         if wanted not in names:
             raise UsageError(f"dataset {dataset.name!r}: {unknown('readout layer', wanted, names)}")
     posed: list[tuple[str, Problem]] = []
-    failures: list[Failure] = []
+    headless = heads.without(settings, entrants)
+    failures = [Failure(f"task {name}", reason) for name, reason in headless.items()]
     first: Exception | None = None
     for name in settings.tasks:
+        if name in headless:
+            continue
         task = known(settings.plugins).get("tasks", name)()
         block = omics if inputs.asked(settings, type(task)) != (inputs.IMAGE,) else None
         own = partial(problems.make_from_wells, store, dataset, task, task.rules(protocol), settings.labels)

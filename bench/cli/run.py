@@ -38,7 +38,12 @@ def run(
         list[str] | None, typer.Option("--task", "-t", help="Repeatable. \\[default: regression]")
     ] = None,
     head: Annotated[
-        list[str] | None, typer.Option("--head", help="Repeatable. \\[default: the task's]")
+        list[str] | None,
+        typer.Option(
+            "--head",
+            help="Repeatable; each is run on the tasks it fits, and the others are named. "
+            "\\[default: the task's]",
+        ),
     ] = None,
     layer: Annotated[
         list[str] | None, typer.Option("--layer", help="Readout layers; repeatable. \\[default: all]")
@@ -178,7 +183,7 @@ def run(
 
 def _execute(settings: Settings, *, json_: bool) -> int:
     """Run, print boards and what went wrong; return the exit status."""
-    from bench import entries
+    from bench import entries, heads
     from bench.boards import Boards
     from bench.cli.leaderboard import show_terminal
     from bench.start import dataset_path, start
@@ -187,7 +192,7 @@ def _execute(settings: Settings, *, json_: bool) -> int:
 
     if not json_ and dataset_path(settings.dataset) is None:
         ui.err().print(DEMO_BANNER, style="bold", markup=False)
-    for line in _dear(settings) if not json_ else ():
+    for line in _said(settings) if not json_ else ():
         ui.err().print(line, markup=False)
     with ui.progress(quiet=json_) as tick:
         done = start(settings, tick)
@@ -200,6 +205,7 @@ def _execute(settings: Settings, *, json_: bool) -> int:
                 "runs": done.report.runs,
                 "unavailable": done.unavailable,
                 "empty_wells": done.report.empty,
+                "skipped": heads.skipped(settings),
                 "failures": [{"what": f.what, "reason": f.reason} for f in done.report.failures],
                 "boards": [document(board) for board in boards],
             }
@@ -212,12 +218,14 @@ def _execute(settings: Settings, *, json_: bool) -> int:
     return PARTIAL if done.report.failures else 0
 
 
-def _dear(settings: Settings) -> list[str]:
-    """Return what each dear head costs, said before anything is computed."""
+def _said(settings: Settings) -> list[str]:
+    """Return what is said before anything is computed: where a head is not run, what a dear one costs."""
     from bench.entrants import known
+    from bench.heads import check, skipped
 
-    heads = [(name, known(settings.plugins).get("heads", name)) for name in settings.heads]
-    return [f"Head {name} {head.cost}." for name, head in heads if head.cost]
+    check(settings)
+    used = [(name, known(settings.plugins).get("heads", name)) for name in settings.heads]
+    return [*skipped(settings), *(f"Head {name} {head.cost}." for name, head in used if head.cost)]
 
 
 def _remarks(done: Done) -> list[str]:
@@ -247,7 +255,7 @@ def _dry_run(settings: Settings, *, json_: bool) -> int:
     if json_:
         ui.emit(found.plain())
         return 0
-    for line in [*found.lines(), *_dear(settings)]:
+    for line in [*found.lines(), *_said(settings)]:
         ui.print_text(line + "\n")
     return 0
 

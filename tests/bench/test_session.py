@@ -56,11 +56,12 @@ def test_flags_win_over_the_file_key_by_key(tmp_path) -> None:
     assert settings.overrides == {"mae": {"steps": "9", "batch": 6}}
 
 
-def test_a_head_of_calls_is_refused_for_values_before_anything_is_opened(tmp_path) -> None:
+@pytest.mark.parametrize("tasks", [("regression",), ("regression", "spatial"), ("regression", "retrieval")])
+def test_a_head_that_fits_no_task_is_refused_before_anything_is_opened(tmp_path, tasks) -> None:
     from bench.start import start
 
     settings = Settings(
-        featurizers=("intensity",), tasks=("classification", "regression"), heads=("logistic",),
+        featurizers=("intensity",), tasks=tasks, heads=("ridge", "logistic"),
         dataset=str(tmp_path / "nowhere"), store=str(tmp_path / "store"),
     )  # fmt: skip
     with pytest.raises(UsageError, match="head logistic takes readouts of 0 and 1, and task regression"):
@@ -68,12 +69,31 @@ def test_a_head_of_calls_is_refused_for_values_before_anything_is_opened(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_heads_are_run_on_the_tasks_they_fit_and_the_others_are_named() -> None:
+    from bench import heads
+    from bench.entrants import known
+
+    both = Settings(tasks=("regression", "classification"), heads=("logistic", "ridge"))
+    heads.check(both)
+    of = {task: heads.of_task(both, known(()).get("tasks", task)) for task in both.tasks}
+    assert of == {"regression": ("ridge",), "classification": ("logistic", "ridge")}
+    (said,) = heads.skipped(both)
+    assert said.startswith("Head logistic ")
+    assert "not run on task regression, which predicts values" in said
+    assert heads.without(both, []) == {}
+    own = Settings(tasks=both.tasks, heads=("logistic",))
+    assert list(heads.without(own, [])) == ["regression"]
+    plain = Settings(tasks=both.tasks)
+    assert heads.of_task(plain, known(()).get("tasks", "classification")) == ("logistic",)
+    assert heads.skipped(plain) == []
+
+
 @pytest.mark.parametrize("head", ["ridge", "mlp", "logistic"])
 @pytest.mark.parametrize("task", ["classification", "target", "retrieval"])
 def test_every_head_is_taken_for_calls(task: str, head: str) -> None:
-    from bench.start import check_heads
+    from bench.heads import check
 
-    check_heads(Settings(tasks=(task,), heads=(head,)))
+    check(Settings(tasks=(task,), heads=(head,)))
 
 
 @pytest.mark.parametrize("name", ["processes", "seed"])
