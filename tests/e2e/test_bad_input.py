@@ -304,7 +304,10 @@ def plugins(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "said"), [("no-columns", "Brightfield"), ("dies", "killed twice")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("no-columns", "Brightfield"), pytest.param("dies", "killed twice", marks=pytest.mark.slow)],
+)
 def test_a_plugin_that_fails_as_a_whole_leaves_the_others_alone(
     bench: Run, screen: Path, tmp_path: Path, plugins: Path, name: str, said: str
 ) -> None:
@@ -371,6 +374,7 @@ def test_a_setting_out_of_range_is_refused(bench: Run, tmp_path: Path, setting: 
     assert setting.split()[0] in one_sentence(done.stderr)
 
 
+@pytest.mark.slow
 def test_an_older_run_of_the_same_name_is_left_out_and_said(
     bench: Run, own_screen: Path, tmp_path: Path
 ) -> None:
