@@ -36,10 +36,10 @@ def check(name: str, config: Any, *, positive: Iterable[str] = (), not_negative:
             msg = f"{name}: {key} is {value!r}; choose one of {', '.join(map(str, get_args(hint)))}"
             raise FeaturizerError(msg)
     for key in positive:
-        if not getattr(config, key) > 0:
+        if not 0 < getattr(config, key) < float("inf"):
             msg = f"{name}: {key} is {getattr(config, key)}; it must be positive"
             raise FeaturizerError(msg)
     for key in not_negative:
-        if not getattr(config, key) >= 0:
+        if not 0 <= getattr(config, key) < float("inf"):
             msg = f"{name}: {key} is {getattr(config, key)}; it must be 0 or more"
             raise FeaturizerError(msg)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 FAST = {"reassoc", "contract"}
 """Sums may be taken in another order, by whole registers: five times as fast, and the same in every run."""
 
-STEPS = 100
+STEPS = 1000
 """Most Newton steps of a model."""
 
 
