@@ -371,12 +371,11 @@ def _decompose(X: Any, grams: list[Any], dtype: str = "float64") -> _Basis:
     xp = namespace(X)
     m, D = X.shape
     centre = X.mean(axis=0)
+    X = X - centre
     kind = getattr(xp, dtype)
     if m >= D:
-        gram = sum(grams) - m * centre[:, None] * centre if grams else (X - centre).T @ (X - centre)
-        squares, V = eigh(gram)
-        right = (xp.astype(X - centre, kind) @ xp.astype(V, kind)).T
+        squares, V = eigh(sum(grams) - m * centre[:, None] * centre if grams else X.T @ X)
+        right = (xp.astype(X, kind) @ xp.astype(V, kind)).T
         return _Basis(V, right, squares.clip(min=0.0), centre)
-    X = X - centre
     squares, U = eigh(X @ X.T)
     return _Basis(X.T @ U, xp.astype(U.T, kind), squares.clip(min=0.0), centre)
