@@ -68,16 +68,24 @@ def whole(root: Path, writer: Writer) -> float:
     return time.perf_counter() - started
 
 
+def parts(root: Path) -> int:
+    return sum(1 for _ in root.glob("features/**/manifest.json"))  # none under .tmp: those may vanish
+
+
 def kill_and_resume(writer: Writer, tmp_path: Path, contents, kills: int) -> None:
+    """Kill after 0, 1, 2, … parts and a random while more, until every kind of remains was met."""
     whole(tmp_path / "warm", writer)
     seconds = whole(tmp_path / "reference", writer)
     expected = contents(tmp_path / "reference")
     rng = random.Random(7)
     root = tmp_path / "killed"
     killed = leftovers = partial = 0
-    for _ in range(20 * kills):
+    for attempt in range(20 * kills):
         pid = writer.start(root)
-        time.sleep(rng.uniform(0, seconds))
+        waited = time.monotonic() + seconds
+        while parts(root) < attempt % (len(PLATES) + 1) and time.monotonic() < waited:
+            pass
+        time.sleep(rng.uniform(0, seconds / len(PLATES)))
         os.kill(pid, signal.SIGKILL)
         status = writer.end()
         killed += os.WIFSIGNALED(status)
@@ -89,7 +97,7 @@ def kill_and_resume(writer: Writer, tmp_path: Path, contents, kills: int) -> Non
         assert seen.items() <= expected.items()
         leftovers += any((root / ".tmp").glob("*"))
         partial += 0 < len(store.list()) <= len(PLATES)
-        if killed >= kills:
+        if killed >= kills and leftovers and partial:
             break
         if seen == expected:
             shutil.rmtree(root)
