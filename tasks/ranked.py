@@ -1,4 +1,4 @@
-"""Spearman's correlation of sorted rows, compiled; :func:`tasks.ranking.spearman` has the formula.
+"""Spearman's correlation of many float32 readouts, compiled; :func:`tasks.ranking.spearman` has the formula.
 
 Importing this imports Numba, which takes a second: only who has many readouts does.
 """
@@ -15,64 +15,134 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Kernel = Callable[..., NDArray[np.float64]]
+_LINE = 16
+"""float32 readouts in a line of the processor's cache: so many are turned into rows at once."""
+
+_HALF = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
+_LAST = np.uint32(0xFFFFFFFF)
+"""The high half of a pair that is not counted: above that of any number."""
 
 
-def _correlate(
-    order: NDArray[Any],
-    key: NDArray[Any],
-    other: NDArray[Any],
-    other_key: NDArray[Any],
-    number: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Return (b,) Spearman correlation of the first ``number`` (b,) places of rows (b, m), sorted twice.
+def correlate(
+    y: NDArray[np.float32], p: NDArray[np.float32], counted: NDArray[np.bool_]
+) -> NDArray[np.float64] | None:
+    """Return (b,) Spearman correlation of the counted pairs of y and p, all (m, b).
 
-    Parameters
-    ----------
-    order, key
-        Places of the row in ascending order of y, and keys that are equal where y is.
-    other, other_key
-        The same of p.
+    Keys of 64 bits are sorted twice: the value of y above its row, then that of p above twice the rank of y.
+    What is left is a sum along the second order.
+
+    Returns
+    -------
+    NDArray or None
+        NaN below three pairs or where y or p is constant; None when a counted value is NaN or infinite.
     """
-    b, m = key.shape
-    rho = np.full(b, np.nan)
-    rank = np.zeros(m)
+    rows = np.broadcast_to(np.arange(len(y), dtype=np.uint32), y.shape[::-1])
+    keys = np.empty(rows.shape, np.uint64)
+    if not _pack(np.ascontiguousarray(y), counted, rows, keys):
+        return None
+    keys.sort(axis=1)
+    twice = np.zeros(keys.shape, np.uint32)
+    ties = _place(keys, twice)
+    if not _pack(np.ascontiguousarray(p), counted, twice, keys):
+        return None
+    keys.sort(axis=1)
+    return cast("NDArray[np.float64]", _meet(keys, ties))
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    try:
+        return cast("Callable[..., Any]", numba.njit(cache=True, nogil=True)(function))
+    except RuntimeError:  # nowhere to keep it (a read-only installation): compile anew in each process
+        return cast("Callable[..., Any]", numba.njit(nogil=True)(function))
+
+
+@_compiled
+def _number(own: NDArray[np.uint64]) -> int:
+    """How many of a row's sorted keys are counted."""
+    n = len(own)
+    while n and own[n - 1] >> _HALF == _LAST:
+        n -= 1
+    return n
+
+
+@_compiled
+def _pack(
+    values: NDArray[np.float32],
+    counted: NDArray[np.bool_],
+    low: NDArray[np.uint32],
+    keys: NDArray[np.uint64],
+) -> bool:
+    """Fill keys (b, m) from values (m, b) above low (b, m); return whether all counted values are finite.
+
+    The bits of a float as an unsigned number in the same order, both zeros alike.
+    """
+    m, b = values.shape
+    bits = values.view(np.uint32)
+    finite = True
+    for first in range(0, b, _LINE):
+        for i in range(m):
+            for row in range(first, min(first + _LINE, b)):
+                x = bits[i, row]
+                if not counted[i, row]:
+                    x = _LAST
+                else:
+                    finite &= x & np.uint32(0x7F800000) != np.uint32(0x7F800000)
+                    if x == np.uint32(0x80000000):
+                        x = np.uint32(0)
+                    x ^= _LAST if x >> np.uint32(31) else np.uint32(0x80000000)
+                keys[row, i] = (np.uint64(x) << _HALF) | np.uint64(low[row, i])
+    return finite
+
+
+@_compiled
+def _place(keys: NDArray[np.uint64], twice: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """Write twice the average rank of each counted place of sorted keys to its row; return (b,) Σ t³ − t."""
+    b = len(keys)
+    ties = np.zeros(b)
     for row in range(b):
-        n = number[row]
-        if n < 3:
-            continue
-        loss, i = 0.0, 0
+        own, to = keys[row], twice[row]
+        n = _number(own)
+        equal = 0
+        for i in range(n):
+            to[own[i] & _LOW] = 2 * i + 2
+            equal += i > 0 and own[i] >> _HALF == own[i - 1] >> _HALF
+        i = 0 if equal else n  # as a rule there are none
         while i < n:
             j = i + 1
-            while j < n and key[row, j] == key[row, i]:
+            while j < n and own[j] >> _HALF == own[i] >> _HALF:
                 j += 1
             for q in range(i, j):
-                rank[order[row, q]] = 0.5 * (i + 1 + j)
+                to[own[q] & _LOW] = i + 1 + j
             t = float(j - i)
-            loss += t * t * t - t
+            ties[row] += t * t * t - t
             i = j
-        product, lost, i = 0.0, 0.0, 0
+    return ties
+
+
+@_compiled
+def _meet(keys: NDArray[np.uint64], ties: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (b,) correlations from keys sorted by p, above twice the rank of y; ``ties`` (b,) are y's."""
+    b = len(keys)
+    rho = np.full(b, np.nan)
+    for row in range(b):
+        own = keys[row]
+        n = _number(own)
+        total, lost, i = np.int64(0), 0.0, 0
         while i < n:
             j = i + 1
-            while j < n and other_key[row, j] == other_key[row, i]:
+            met = np.int64(own[i] & _LOW)
+            while j < n and own[j] >> _HALF == own[i] >> _HALF:
+                met += np.int64(own[j] & _LOW)
                 j += 1
-            met = 0.0
-            for q in range(i, j):
-                met += rank[other[row, q]]
-            product += 0.5 * (i + 1 + j) * met
+            total += met * (i + 1 + j)
             t = float(j - i)
             lost += t * t * t - t
             i = j
         size = float(n)
         cube = size * size * size - size
-        spread = (cube - loss) / 12.0 * ((cube - lost) / 12.0)
-        if spread > 0.0:
-            top = product - size * (size + 1.0) ** 2 / 4.0
+        spread = (cube - ties[row]) / 12.0 * ((cube - lost) / 12.0)
+        if n >= 3 and spread > 0.0:
+            top = (float(total) - size * (size + 1.0) ** 2) / 4.0
             rho[row] = min(1.0, max(-1.0, top / np.sqrt(spread)))
     return rho
-
-
-try:
-    correlate = cast("Kernel", numba.njit(cache=True, nogil=True)(_correlate))
-except RuntimeError:  # nowhere to keep it (a read-only installation): compile anew in each process
-    correlate = cast("Kernel", numba.njit(nogil=True)(_correlate))

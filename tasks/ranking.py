@@ -34,7 +34,12 @@ BLOCK = 128
 """Readouts per block: a block's sorted keys stay in the processor's cache."""
 
 COMPILED = 500_000
-"""Values from which a compiled kernel is worth what Numba's import takes."""
+"""Values (float32) from which a compiled kernel is worth what Numba's import takes."""
+
+COMPILED_ROWS = 1_000_000
+"""Rows up to which that kernel's products of twice the ranks add up in 64 bits: 4 Σ i² < 2⁶³."""
+
+NOT_FINITE = "a counted value is NaN or infinite; mask it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +109,19 @@ def spearman(y: Matrix, p: Matrix, mask: Mask) -> NDArray[np.float64]:
     of the product of both Σ (rank − mean)² = (n³ − n − Σ_j (t_j³ − t_j)) / 12, for ties of t_1, t_2, …
     """
     rho = np.full(y.shape[1], np.nan)
-    if y.size >= COMPILED:
+    if y.dtype == p.dtype == np.float32 and y.size >= COMPILED and len(y) <= COMPILED_ROWS:
         from tasks.ranked import correlate
-    else:
-        correlate = _correlate
+
+        for own in _blocks(y):
+            found = correlate(y[:, own], p[:, own], np.ascontiguousarray(mask[:, own]))
+            if found is None:
+                raise TaskError(NOT_FINITE)
+            rho[own] = found
+        return rho
     for own in _blocks(y):
         counted = _rows(mask, own)
         number = counted.sum(axis=1)
-        rho[own] = correlate(*_sorted(_rows(y, own), counted), *_sorted(_rows(p, own), counted), number)
+        rho[own] = _correlate(*_sorted(_rows(y, own), counted), *_sorted(_rows(p, own), counted), number)
     return rho
 
 
@@ -173,7 +183,7 @@ def ascending(values: Matrix, counted: Mask) -> tuple[NDArray[np.int64], NDArray
 def _sorted(values: Matrix, counted: Mask) -> tuple[NDArray[Any], NDArray[Any]]:
     """Do what :func:`ascending` does, with places of any whole type."""
     if not np.isfinite(values).all() and not np.isfinite(values[counted]).all():
-        raise TaskError("a counted value is NaN or infinite; mask it")
+        raise TaskError(NOT_FINITE)
     if values.dtype != np.float32:
         filled = np.where(counted, values, np.inf)
         order = np.argsort(filled, axis=1)

@@ -116,3 +116,20 @@ def test_what_is_not_a_class_or_not_a_number_is_refused():
     p[3, 1] = np.nan
     with pytest.raises(TaskError, match="NaN or infinite"):
         ranking.rank(y, p, np.ones_like(mask))
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["NumPy", "compiled"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_spearman_refuses_what_is_not_finite_where_it_counts_and_only_there(value, compiled, monkeypatch):
+    monkeypatch.setattr(ranking, "COMPILED", 0 if compiled else 10**9)
+    y, p, mask = problem(T=20)
+    level = p + y
+    expected = ranking.spearman(level, p, mask)
+    np.testing.assert_array_equal(
+        ranking.spearman(np.where(mask, level, value), np.where(mask, p, value), mask), expected
+    )
+    for spoilt in (level, p):
+        kept, spoilt[3, 1], mask[3, 1] = spoilt[3, 1], value, True
+        with pytest.raises(TaskError, match="NaN or infinite"):
+            ranking.spearman(level, p, mask)
+        spoilt[3, 1] = kept
