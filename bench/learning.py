@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tasks.base import TaskData
 
 READOUTS = "readouts"
-CONTROL = "control"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +52,13 @@ class Paired:
         from tasks.evaluate import permuted
 
         return replace(self, values=permuted(data, seed).Y) if self.scored else self
+
+
+def sources(card: Card) -> str:
+    """Return in words what an inductive featurizer learns from; a card that is silent means labels."""
+    words = ["perturbation labels" if own == "perturbations" else own for own in card.learns_from]
+    *most, last = words or ["perturbation labels"]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def paired(card: Card, dataset: Dataset, problem: Problem, named: str) -> Paired | None:

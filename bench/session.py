@@ -193,7 +193,9 @@ class Session:
         try:
             work()
         except Exception as error:  # noqa: BLE001  # a plugin may raise anything; it is recorded
-            self.report.failures.append(Failure.of(entrant.label, error))
+            failure = Failure.of(entrant.label, error)
+            if failure not in self.report.failures:  # a task may pose several problems, all refused alike
+                self.report.failures.append(failure)
 
     def _report(self, entrant: Entrant, result: featurize.Result) -> None:
         self.report.failures += [
@@ -230,14 +232,13 @@ class Session:
         """Refit in each outer fold of the first repeat on training perturbations, and embed every well."""
         from tasks import folds as draw
 
-        if not draw.split(problem.folds, *outer_folds(problem, first_repeat_only=True)[0])[1].size:
-            raise BenchError(
-                f"{entrant.label} learns from labels, and task {task!r} on {problem.data.layer!r} tests "
-                "every perturbation at once, so that there is none left to learn from"
-            )
-
         assert entrant.spec is not None
         card = entrant.spec.build().card
+        if not draw.split(problem.folds, *outer_folds(problem, first_repeat_only=True)[0])[1].size:
+            raise BenchError(
+                f"it learns from {learning.sources(card)}, and task {task!r} tests every perturbation at "
+                "once, so that none is left to learn from; run it on a task with folds, such as regression"
+            )
         readouts = learning.paired(card, self.dataset, problem, self.settings.omics)
         own = self._refits(entrant, problem, executor, readouts)
         if readouts is not None and readouts.scored and self._permutes("heads") and _labels_differ(problem):

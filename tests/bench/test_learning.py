@@ -225,6 +225,37 @@ def test_permuted_readouts_are_those_that_the_permuted_run_is_scored_on(screen: 
     assert other.permuted(problem.data, 3) is other
 
 
+@pytest.mark.parametrize(
+    ("sources", "named"),
+    [
+        ((), "perturbation labels"),
+        (("readouts",), "readouts"),
+        (("perturbations", "structures", "readouts"), "perturbation labels, structures and readouts"),
+    ],
+)
+def test_who_learns_is_refused_once_where_every_perturbation_is_tested(
+    screen: Path, sources: tuple[str, ...], named: str
+) -> None:
+    plugin = screen / "learner.py"
+    plugin.write_text(PLUGIN.replace('("readouts",)', repr(sources)))
+    wells = pd.read_csv(screen / "wells.csv", dtype=str, keep_default_na=False)
+    wells["Metadata_MOA"] = [f"m{len(smiles) % 2}" if smiles else "" for smiles in wells["Metadata_SMILES"]]
+    wells.to_csv(screen / "wells.csv", index=False)
+    settings = Settings(
+        dataset=str(screen), store=str(screen / "store"), featurizers=("learner",), tasks=("retrieval",),
+        plugins=(str(plugin),), omics="rna", protocol=str(screen / "quick.toml"), controls="none",
+        processes=0,
+    )  # fmt: skip
+    done = start(settings, lambda *_: None)
+    assert len(done.report.runs) > 1, "the floor of several boards"
+    (failure,) = done.report.failures
+    assert failure.what == "learner"
+    assert failure.reason == (
+        f"it learns from {named}, and task 'retrieval' tests every perturbation at once, so that none is "
+        "left to learn from; run it on a task with folds, such as regression"
+    )
+
+
 @pytest.mark.slow
 def test_a_permuted_run_is_of_a_featurizer_that_learned_from_permuted_readouts(
     screen: Path, monkeypatch: pytest.MonkeyPatch
