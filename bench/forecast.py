@@ -10,18 +10,20 @@ import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from bench import featurize, inputs, weights
+from bench import featurize, inputs, plans, supply, weights
 from bench.datasets.importing import addressed
 from bench.embed import Work
 from bench.entrants import Entrant, Spec, feature_document, resolve
 from bench.predictors import folds_once
+from bench.problem import outer_folds
 from bench.runs import fold_folder
-from bench.session import Features, Session, outer_folds, training
 from bench.settings import Settings
+from bench.specs import Specs
 from bench.start import DEMO, check_names, dataset_path, pose
 from bench.store import Store, digest
+from bench.supply import Features
 
 if TYPE_CHECKING:
     from bench.datasets import Dataset
@@ -144,7 +146,7 @@ def _addresses(
     fit: str | None = None
     with featurize.content_hashes(store, read=False) as content_hash:
         if featurizer.trainable:
-            whole = training(dataset, settings)
+            whole = weights.training(dataset, settings)
             fit = weights.folder(digest(weights.document(dataset, spec, featurizer, whole, content_hash)))
         document = feature_document(spec, featurizer, dataset, fit, None)
         work = Work(digest(document), spec)
@@ -170,14 +172,13 @@ def _runs(
     protocol = load_protocol(settings.protocol)
     omics = inputs.omics(settings, dataset)
     posed, _ = pose(settings, dataset, None, protocol, omics, entrants)
-    planner = Session(settings, dataset, cast("Store", store), protocol, entrants, lambda *_: None, omics)
     count = done = 0
     fits = {entrant.label: Counter[str]() for entrant in entrants if entrant.is_predictor}
     for task, problem in posed:
         everyone = {(entrant.label, problem.key): Features("") for entrant in entrants}
-        plans = planner.planned(task, problem, everyone)
-        count += len(plans)
-        for plan in plans:
+        whole = plans.planned(settings, entrants, omics, task, problem, everyone)
+        count += len(whole)
+        for plan in whole:
             if plan.entrant.is_predictor:
                 once = folds_once(plan.entrant)
                 fits[plan.entrant.label]["all"] += len(outer_folds(problem, first_repeat_only=once))
@@ -186,8 +187,11 @@ def _runs(
         own = {(label, problem.key): found for label, found in features.items()}
         with featurize.content_hashes(store, read=False) as content_hash:
             for entrant in [entrant for entrant in entrants if entrant.is_predictor]:
-                own[entrant.label, problem.key] = planner.fits_of(entrant, problem, content_hash)
-        for spec, facts in planner.specs(task, problem, own, lambda *_: []):
+                made = supply.of_predictor(entrant, problem, dataset, settings, content_hash)
+                own[entrant.label, problem.key] = made
+        specs = Specs(settings, dataset, store, protocol)
+        for plan in plans.planned(settings, entrants, omics, task, problem, own):
+            spec, facts = specs.of(task, problem, plan)
             done += store.has(f"runs/run={spec.run}")
             if spec.predictor is not None:
                 there = sum(store.has(fold_folder(spec.run, *fold)) for fold in spec.folds)

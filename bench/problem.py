@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tasks.base import Task, TaskData
     from tasks.protocol import Protocol
 
+Fold = tuple[int, int]
+"""An outer fold, as ``(repeat, fold)``."""
+
 SETTINGS = ("layer", "scale", "fit_by", "score_by", "notes", "panel")
 
 
@@ -33,6 +36,26 @@ class Problem:
     data: TaskData
     folds: pd.DataFrame
     folds_hash: str
+
+
+def outer_folds(problem: Problem, *, first_repeat_only: bool) -> list[Fold]:
+    """Return the outer folds (repeat, fold) of a problem, ascending."""
+    pairs = problem.folds[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"])
+    return [
+        (int(r), int(f))
+        for r, f in zip(pairs["repeat"], pairs["fold"], strict=True)
+        if f >= 0 and (r == 0 or not first_repeat_only)
+    ]
+
+
+def labels_differ(problem: Problem) -> bool:
+    """Whether any two tested units have other readouts, so that permuting them changes anything."""
+    import numpy as np
+
+    tested = problem.data.Y[~problem.data.control]
+    return bool(
+        len(tested) and not np.array_equal(tested, np.broadcast_to(tested[0], tested.shape), equal_nan=True)
+    )
 
 
 def folder(key: str) -> str:

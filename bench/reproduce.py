@@ -12,8 +12,9 @@ from bench import inputs, runs
 from bench import problem as problems
 from bench.entrants import known, resolve
 from bench.errors import BenchError, UsageError
+from bench.plans import NO_HEAD, Planned
 from bench.predictors import OWN_HEAD
-from bench.session import NO_HEAD, Planned, Session
+from bench.session import Session
 from bench.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
-    from bench.problem import Problem
     from bench.store import Store
 
 RTOL = 1e-4
@@ -98,22 +98,6 @@ class Reproduction:
         return dataclasses.asdict(self) | {"outcome": self.outcome}
 
 
-class _One(Session):
-    """A session that makes one run again and nothing beside it."""
-
-    wanted: Mapping[str, Any]
-
-    def planned(self, task: str, problem: Problem, features: Mapping[tuple[str, str], Any]) -> list[Planned]:
-        """Return the recorded run only."""
-        own = self.wanted
-        return [
-            plan
-            for plan in super().planned(task, problem, features)
-            if (plan.entrant.label, plan.head) == (own["permutes"] or own["label"], own["head"])
-            and plan.permute_seed == own["permute_seed"]
-        ]
-
-
 def reproduce(
     store: Store, identifier: str, out: Store, tick: Ticker, other: Other | None = None, rtol: float = RTOL
 ) -> Reproduction:
@@ -165,9 +149,13 @@ def reproduce(
 
     posed, _ = pose(settings, dataset, out, protocol, omics)
     posed = [(task, problem) for task, problem in posed if problem.data.layer == record["layer"]]
-    session = _One(settings, dataset, out, protocol, entrants, tick, omics)
-    session.wanted = record
-    report = session.run(posed)
+
+    def recorded(plan: Planned) -> bool:
+        whose = record["permutes"] or record["label"]
+        made = (plan.entrant.label, plan.head, plan.permute_seed)
+        return made == (whose, record["head"], record["permute_seed"])
+
+    report = Session(settings, dataset, out, protocol, entrants, tick, omics, recorded).run(posed)
     if len(report.runs) != 1:
         reasons = "; ".join(f"{f.what}: {f.reason}" for f in report.failures[:3])
         raise BenchError(f"{record['label']} could not be made again: {reasons or 'nothing made it'}")

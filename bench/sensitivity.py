@@ -6,7 +6,7 @@ ordinary runs in the store. Choices that need what the dataset lacks are left ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,14 @@ from bench.embed import Failure
 from bench.entrants import known, resolve
 from bench.errors import BenchError, UsageError
 from bench.heads import check as check_heads
-from bench.session import Planned, Session
+from bench.session import Session
 from bench.start import check_names, open_dataset, pose
 from bench.words import count
 
 if TYPE_CHECKING:
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
-    from bench.problem import Problem
-    from bench.session import Features
+    from bench.plans import Planned
     from bench.settings import Settings
     from bench.store import Store
     from leaderboard import Entry
@@ -132,16 +131,6 @@ class Sensitivity:
         )
 
 
-class _Pair(Session):
-    """A session without permuted labels, which a comparison of two entrants does not ask for."""
-
-    def planned(
-        self, task: str, problem: Problem, features: Mapping[tuple[str, str], Features]
-    ) -> list[Planned]:
-        """Return the runs of the two entrants and the floor."""
-        return [plan for plan in super().planned(task, problem, features) if plan.permute_seed is None]
-
-
 def sensitivity(settings: Settings, over: Sequence[str], tick: Ticker) -> Sensitivity:
     """Run the two entrants of ``settings`` under the base protocol and under each choice; compare them.
 
@@ -210,7 +199,11 @@ def _add(
     from leaderboard import compare
 
     posed, failures = pose(settings, dataset, store, choice.protocol)
-    report = _Pair(settings, dataset, store, choice.protocol, entrants, tick).run(posed)
+
+    def measured(plan: Planned) -> bool:
+        return plan.permute_seed is None  # a comparison of two entrants asks for no permuted labels
+
+    report = Session(settings, dataset, store, choice.protocol, entrants, tick, only=measured).run(posed)
     what = f"{choice.axis} {choice.value}"
     found.failures += [Failure(f"{what}: {f.what}", f.reason) for f in (*failures, *report.failures)]
     pairs: dict[str, dict[str, Entry]] = {}

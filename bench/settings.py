@@ -103,6 +103,10 @@ class Settings:
         if self.permuted not in PERMUTED:
             raise UsageError(f"permuted is {self.permuted!r}; it is one of {', '.join(PERMUTED)}")
 
+    def permutes(self, who: str) -> bool:
+        """Whether ``heads`` or ``predictors`` are run on permuted labels too."""
+        return self.permuted in (who, "all")
+
     def toml(self) -> str:
         """Return the settings as a TOML file that gives them back."""
         flat = {k: v for k, v in dataclasses.asdict(self).items() if k != "overrides"}

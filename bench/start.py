@@ -50,9 +50,9 @@ def start(settings: Settings, tick: Ticker) -> Done:
     omics = inputs.omics(settings, dataset)
     store = Store(Path(settings.store))
     posed, failures = pose(settings, dataset, store, protocol, omics, entrants)
-    session = Session(settings, dataset, store, protocol, entrants, tick, omics)
-    session.report.failures += [*broken_plugins(settings), *failures]
-    return Done(dataset, store, session.run(posed), unavailable)
+    report = Session(settings, dataset, store, protocol, entrants, tick, omics).run(posed)
+    report.failures = [*broken_plugins(settings), *failures, *report.failures]
+    return Done(dataset, store, report, unavailable)
 
 
 def check_names(settings: Settings) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
     from bench.imaging.plates import PlateStatistics
+    from bench.settings import Settings
     from bench.store import Store
     from featurizers.base import Featurizer, Progress
 
@@ -46,6 +47,21 @@ class Training:
     device: str
     processes: int = 1
     logs: Path | None = None
+
+
+def training(
+    dataset: Dataset,
+    settings: Settings,
+    table: pd.DataFrame | None = None,
+    fold: Mapping[str, Any] | None = None,
+) -> Training:
+    """Return how a featurizer is fitted: on every well, or on the wells of ``table`` for one outer fold."""
+    by = ["Metadata_Plate", "Metadata_Well"]
+    seen = dataset.wells[by] if table is None else table
+    wells = dataset.wells.merge(seen[by].drop_duplicates())
+    logs = Path(settings.logs) if settings.logs else None
+    how = (settings.seed, settings.threads, settings.device, settings.training_processes, logs)
+    return Training(wells, seen, fold, *how)
 
 
 def document(

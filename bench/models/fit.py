@@ -23,7 +23,6 @@ from bench.featurize import Job
 from bench.models import evidence
 from bench.models.folder import Saved, write
 from bench.predictors import OWN_HEAD
-from bench.session import training
 from bench.settings import Settings
 
 if TYPE_CHECKING:
@@ -218,7 +217,7 @@ def _refitted(
     readouts = learning.paired(featurizer.card, dataset, problem, record.get("learned", ""))
     table = learning.paired_table(problem, readouts)
     fold = {"problem": problem.key, "repeat": None, "fold": "all", "table": frame_digest(table)}
-    whole = training(dataset, settings, table, fold)
+    whole = weights.training(dataset, settings, table, fold)
     key = weights.ensure(store, dataset, spec, featurizer, whole, tick)
     folder = weights.folder(key)
     job = job_of(store.path(folder), folder, fold, spec, dataset, settings.device)

@@ -20,7 +20,7 @@ from bench.datasets import load
 from bench.entrants import Spec, known
 from bench.errors import BenchError, UsageError
 from bench.forecast import forecast
-from bench.session import outer_folds
+from bench.problem import outer_folds
 from bench.settings import Settings
 from bench.start import start
 from bench.store import Store
