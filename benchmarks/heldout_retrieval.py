@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import inputs
+from bench import learning
 from bench.datasets import Dataset, load
+from bench.datasets.joins import well_data
 from bench.embed import aggregated
 from bench.entrants import Spec
 from bench.imaging import field_source
+from bench.problem import Problem
 from featurizers.base import Featurizer, FitContext
 from tasks.ranking import average_precision
 
@@ -87,24 +89,17 @@ def fit(
     featurizer: Featurizer, dataset: Dataset, wells: pd.DataFrame, seed: int, given: argparse.Namespace
 ) -> None:
     """Train as the harness does; an entrant that learns from labels is given those of ``wells`` alone."""
-    treated = wells[wells["Metadata_pert_type"] != "negcon"]
     seen, table = wells, wells[BY]
-    if "readouts" in featurizer.card.learns_from:
-        table = beside_readouts(dataset, wells, given.omics)
-    elif featurizer.card.fit_scope == "inductive":
-        seen, table = treated, treated.assign(perturbation=treated[dataset.perturbation])
+    if featurizer.card.fit_scope == "inductive":
+        data = well_data(dataset, wells)
+        trained = pd.DataFrame({"unit": np.flatnonzero(~data.control)})
+        problem = Problem("", data, trained, "")
+        readouts = learning.paired(featurizer.card, dataset, problem, given.omics)
+        table = learning.paired_table(problem, readouts)
+        seen = wells.merge(table[BY])
     with tempfile.TemporaryDirectory() as folder:
         fields = field_source(dataset, seen, featurizer.card.needs)
         featurizer.fit(fields, table, FitContext(Path(folder), seed, given.device))
-
-
-def beside_readouts(dataset: Dataset, wells: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """Return the wells with ``perturbation`` (none for controls), ``control`` and the readouts of a layer."""
-    block = inputs.block(dataset, next(own for own in dataset.layers if own.name == layer))
-    control = wells["Metadata_pert_type"] == "negcon"
-    known = wells.assign(perturbation=wells[dataset.perturbation].where(~control, None), control=control)
-    values = pd.DataFrame(block.X, columns=list(block.columns))
-    return known.merge(pd.concat([block.wells[BY].reset_index(drop=True), values], axis=1), "left", on=BY)
 
 
 def embedded(featurizer: Featurizer, dataset: Dataset, wells: pd.DataFrame) -> pd.DataFrame:
