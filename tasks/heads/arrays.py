@@ -66,7 +66,8 @@ def each(function: Callable[[A], B], items: Iterable[A], *, threaded: bool = Tru
     """Return ``function`` of every item, in as many threads as the linear algebra has.
 
     That number is what ``OMP_NUM_THREADS`` or the harness allows. Within them a product takes one thread, so
-    that results are the same bytes for any number; and what is not a product keeps every core busy too.
+    that what is computed here is the same bytes for any number of them, which products elsewhere need not
+    be; and what is not a product keeps every core busy too.
 
     Parameters
     ----------

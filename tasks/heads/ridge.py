@@ -16,7 +16,8 @@ shrinkage s² / (s² + α), as a function of s, hardly differs between neighbour
 narrower the range of s. So the directions are divided into :data:`BANDS` by their s, and within a band every
 penalty's shrinkage is a combination of the leading singular vectors of all, within :data:`SPAN`. The
 residuals of all are then one more product, of the combinations' weights with those few and, at weight −1,
-the readouts.
+the readouts. Losses so computed err by less than 1e-6 of the readout's variance; where the features reproduce
+a readout almost exactly, that is a larger share of the loss.
 
 Folds are decomposed, and blocks of readouts fitted, in as many threads as the linear algebra has; on another
 device than ``cpu`` torch does the same.
@@ -55,7 +56,7 @@ SPAN = 2e-6
 SMALL = 2**17
 """Numbers below which features and readouts are fitted before threads have started."""
 
-ROWS = 16
+ROWS = 4
 """Validation rows whose residuals are formed at a time, so that they stay in the processor's cache."""
 
 WORTH = 64
@@ -271,7 +272,7 @@ class Ridge(Head):
             shrunk = basis.right @ put(y - centre, self.device)  # (k, block)
             shrunk /= basis.squares[:, None] + put(self.chosen_["alpha"][place], self.device)
             coef = host(basis.left @ shrunk)  # (D, k) @ (k, block)
-            self.coef_[:, place] = coef if rotation is None else rotation @ coef
+            self.coef_[:, _beside(place)] = coef if rotation is None else rotation @ coef
             self.intercept_[place] = centre - host(basis.centre) @ coef
 
         # The decomposition of all rows is needed last, and keeps a core busy that would wait for the others.
@@ -356,11 +357,14 @@ def patterns(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArr
 def _taken(
     Y: NDArray[np.floating[Any]], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return rows and columns of Y as float64; columns that stand side by side are read as they stand."""
-    first, last = columns[0], columns[-1]
-    side_by_side = last - first == len(columns) - 1
-    own = Y[:, first : last + 1] if side_by_side else Y[:, columns]
-    return own[rows].astype(np.float64)
+    """Return rows and columns of Y as float64."""
+    return Y[:, _beside(columns)][rows].astype(np.float64)
+
+
+def _beside(columns: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Ascending columns as a slice where they stand side by side, which is read and written much faster."""
+    first, last = int(columns[0]), int(columns[-1])
+    return slice(first, last + 1) if last - first == len(columns) - 1 else columns
 
 
 def _decompose(X: Any, grams: list[Any], dtype: str = "float64") -> _Basis:

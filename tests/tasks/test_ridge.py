@@ -179,6 +179,22 @@ def test_both_heads_take_menu_and_folds_from_the_protocol():
     assert vars(Mean.for_protocol(protocol)) == {"inner_folds": 3, "seed": 8}
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 0.1])
+def test_losses_of_readouts_that_features_reproduce_are_within_a_millionth_of_their_variance(noise):
+    X, _, _, groups = problem(m=240, D=60, T=80, missing=0.0)
+    rng = np.random.default_rng(0)
+    Y = X @ rng.standard_normal((60, 80))
+    Y += noise * Y.std() * rng.standard_normal(Y.shape)
+    grid = LogGrid(1e-3, 1e6, 20)
+    fast, exact = (
+        Ridge(RidgeConfig(grid, products=products)).fit(X, Y, np.ones(Y.shape, bool), groups)
+        for products in ("float32", "float64")
+    )
+    np.testing.assert_array_equal(fast.chosen_["alpha"], exact.chosen_["alpha"])
+    error = np.abs(fast.inner_loss_ - exact.inner_loss_)
+    assert (error < 1e-6 * len(Y) * Y.var(axis=0)).all()
+
+
 @pytest.mark.parametrize("D", [10, 200], ids=["tall", "wide"])
 def test_losses_combined_from_few_penalties_are_those_of_every_penalty(D):
     X, Y, mask, groups = problem(m=120, D=D, T=80, missing=0.0)
