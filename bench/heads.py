@@ -31,18 +31,28 @@ def check(settings: Settings) -> None:
 
 
 def skipped(settings: Settings) -> list[str]:
-    """Return a sentence per head about the tasks that it does not fit and is not run on."""
+    """Return a sentence per head about the tasks that it does not fit and is not run on.
+
+    A head that fits none of them is left to :func:`check`, which refuses it.
+    """
     said = []
+    tasks = _tasks(settings)
     for name in settings.heads:
         head = _head(settings, name)
-        left = [task for task, about in _tasks(settings).items() if not _fits(head, about)]
-        if left:
+        left = [task for task, about in tasks.items() if not _fits(head, about)]
+        if 0 < len(left) < len(tasks):
             one = len(left) == 1
             said.append(
                 f"Head {name} takes readouts of 0 and 1, so it is not run on task{'s' * (not one)} "
                 f"{', '.join(left)}, which predict{'s' * one} values."
             )
     return said
+
+
+def remarks(settings: Settings) -> list[str]:
+    """Return what is said before anything is computed: where a head is not run, what a dear one costs."""
+    costs = [(name, _head(settings, name).cost) for name in settings.heads]
+    return [*skipped(settings), *(f"Head {name} {cost}." for name, cost in costs if cost)]
 
 
 def without(settings: Settings, entrants: Sequence[Entrant]) -> dict[str, str]:

@@ -192,7 +192,7 @@ def _execute(settings: Settings, *, json_: bool) -> int:
 
     if not json_ and dataset_path(settings.dataset) is None:
         ui.err().print(DEMO_BANNER, style="bold", markup=False)
-    for line in _said(settings) if not json_ else ():
+    for line in heads.remarks(settings) if not json_ else ():
         ui.err().print(line, markup=False)
     with ui.progress(quiet=json_) as tick:
         done = start(settings, tick)
@@ -218,16 +218,6 @@ def _execute(settings: Settings, *, json_: bool) -> int:
     return PARTIAL if done.report.failures else 0
 
 
-def _said(settings: Settings) -> list[str]:
-    """Return what is said before anything is computed: where a head is not run, what a dear one costs."""
-    from bench.entrants import known
-    from bench.heads import check, skipped
-
-    check(settings)
-    used = [(name, known(settings.plugins).get("heads", name)) for name in settings.heads]
-    return [*skipped(settings), *(f"Head {name} {head.cost}." for name, head in used if head.cost)]
-
-
 def _remarks(done: Done) -> list[str]:
     """Return what went wrong or is missing, equal reasons once."""
     lines = [f"Control {name} is not available: {reason}." for name, reason in done.unavailable.items()]
@@ -250,12 +240,13 @@ def _remarks(done: Done) -> list[str]:
 def _dry_run(settings: Settings, *, json_: bool) -> int:
     """Show what is stored, what would be computed and about how long; return the exit status."""
     from bench.forecast import forecast
+    from bench.heads import remarks
 
     found = forecast(settings)
     if json_:
         ui.emit(found.plain())
         return 0
-    for line in [*found.lines(), *_said(settings)]:
+    for line in [*found.lines(), *remarks(settings)]:
         ui.print_text(line + "\n")
     return 0
 

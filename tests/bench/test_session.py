@@ -83,9 +83,20 @@ def test_heads_are_run_on_the_tasks_they_fit_and_the_others_are_named() -> None:
     assert heads.without(both, []) == {}
     own = Settings(tasks=both.tasks, heads=("logistic",))
     assert list(heads.without(own, [])) == ["regression"]
+    assert heads.skipped(Settings(tasks=("regression",), heads=("logistic",))) == [], "it is refused"
     plain = Settings(tasks=both.tasks)
     assert heads.of_task(plain, known(()).get("tasks", "classification")) == ("logistic",)
     assert heads.skipped(plain) == []
+
+
+def test_what_a_dear_head_costs_is_said_beside_where_a_head_is_not_run() -> None:
+    from bench import heads
+    from bench.entrants import known
+
+    both = Settings(tasks=("regression", "classification"), heads=("logistic", "ridge", "mlp"))
+    skipped, cost = heads.remarks(both)
+    assert skipped.startswith("Head logistic ")
+    assert cost == f"Head mlp {known(()).get('heads', 'mlp').cost}."
 
 
 @pytest.mark.parametrize("head", ["ridge", "mlp", "logistic"])
