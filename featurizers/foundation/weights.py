@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,9 @@ def _checkpoint(path: Path) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on a file that is refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         msg = (
             f"{path} is damaged, or holds pickled objects, whose reading would run code from the file. "
@@ -106,7 +109,7 @@ def _checkpoint(path: Path) -> Any:
         )
         raise FeaturizerError(msg) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = (str(error).splitlines() or ["no message"])[0]
+        first = (str(error).splitlines() or ["no message"])[0].partition(". ")[0]
         msg = f"{path} cannot be read as a checkpoint ({first}); it is damaged or another format"
         raise FeaturizerError(msg) from error
 

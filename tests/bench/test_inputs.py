@@ -22,43 +22,17 @@ from bench.start import pose, start
 from bench.store import Store
 from leaderboard import Leaderboard
 from tasks.protocol import load as load_protocol
+from tests.bench.small import QUICK, dataset_toml, layer
 
 if TYPE_CHECKING:
     from bench.start import Done
     from leaderboard import Board
 
 COMPOUNDS = 20
-DATASET = """schema_version = 1
-name = "small"
-version = "1"
-perturbation = "Metadata_Compound"
-
-[wells]
-table = "wells.csv"
-
-[[layers]]
-name = "proteome"
-table = "proteome.csv"
-kind = "abundance"
-scale = "log"
-key = ["Metadata_Compound"]
-
-[[layers]]
-name = "targets"
-table = "targets.csv"
-kind = "target"
-scale = "z"
-key = ["Metadata_Compound"]
-dose_rule = "mean"
-"""
-PROTOCOL = """name = "quick"
-repeats = 1
-outer_folds = 2
-inner_folds = 2
-normalisation = ["fold", "plate-standardise"]
-[penalties]
-num = 3
-"""
+DATASET = dataset_toml(
+    layer("proteome", scale="log"), layer("targets", "target", scale="z", dose_rule="mean")
+)
+PROTOCOL = QUICK.replace('["fold"]', '["fold", "plate-standardise"]').replace("num = 2", "num = 3")
 
 
 @pytest.fixture(scope="module")

@@ -22,38 +22,12 @@ from tasks import folds as draw
 from tasks.one_shot import OneShot
 from tasks.protocol import load as load_protocol
 from tasks.regression import Regression
+from tests.bench.small import QUICK, dataset_toml, layer
 
-DATASET = """schema_version = 1
-name = "small"
-version = "1"
-perturbation = "Metadata_Compound"
-
-[wells]
-table = "wells.csv"
-
-[[layers]]
-name = "rna"
-table = "rna.csv"
-kind = "abundance"
-scale = "log"
-key = ["Metadata_Plate", "Metadata_Well"]
-
-[[layers]]
-name = "proteome"
-table = "proteome.csv"
-kind = "abundance"
-scale = "log"
-key = ["Metadata_Compound"]
-dose_rule = "mean"
-"""
-PROTOCOL = """name = "quick"
-repeats = 1
-outer_folds = 2
-inner_folds = 2
-normalisation = ["fold"]
-[penalties]
-num = 2
-"""
+DATASET = dataset_toml(
+    layer("rna", scale="log", key=("Metadata_Plate", "Metadata_Well")),
+    layer("proteome", scale="log", dose_rule="mean"),
+)
 PLUGIN = '''
 import json
 from dataclasses import dataclass
@@ -121,15 +95,15 @@ def screen(tmp_path: Path) -> Path:
     proteome = pd.DataFrame({"Metadata_Compound": names, "p0": np.arange(11.0), "p1": rng.normal(size=11)})
     proteome.to_csv(tmp_path / "proteome.csv", index=False)
     (tmp_path / "dataset.toml").write_text(DATASET)
-    (tmp_path / "quick.toml").write_text(PROTOCOL)
+    (tmp_path / "quick.toml").write_text(QUICK)
     (tmp_path / "learner.py").write_text(PLUGIN)
     return tmp_path
 
 
-def posed(screen: Path, layer: str):
+def posed(screen: Path, named: str):
     dataset = load(screen / "dataset.toml")
     protocol = load_protocol(str(screen / "quick.toml"))
-    (problem,) = problems.make(None, dataset, dataset.layer(layer), Regression(), protocol)
+    (problem,) = problems.make(None, dataset, dataset.layer(named), Regression(), protocol)
     return dataset, problem
 
 

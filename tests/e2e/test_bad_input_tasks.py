@@ -15,24 +15,6 @@ from tests.bench.shelf import command
 pytestmark = pytest.mark.slow
 
 N = 20
-HEAD = """schema_version = 1
-name = "small"
-version = "1"
-perturbation = "Metadata_Compound"
-
-[wells]
-table = "wells.csv"
-
-[[features]]
-name = "cp"
-table = "profiles.csv"
-
-[[layers]]
-name = "genes"
-table = "{table}"
-kind = "{kind}"
-{more}
-"""
 
 
 class Small:
@@ -44,12 +26,12 @@ class Small:
         self.wells = pd.DataFrame({"Metadata_Compound": names, "Metadata_pert_type": "trt"})
         self.X = pd.DataFrame(rng.normal(size=(N, 5))).add_prefix("f")
         self.Y = pd.DataFrame(self.X.to_numpy() @ rng.normal(size=(5, 4))).add_prefix("g")
-        self.kind, self.key, self.more = "abundance", ["Metadata_Compound"], 'scale = "z"'
+        self.kind, self.key, self.more = "abundance", ["Metadata_Compound"], {"scale": "z"}
         self.text = ""
 
     def calls(self) -> None:
         """Turn readouts into calls of both directions."""
-        self.kind, self.more, self.Y = "regulation", "", np.sign(self.Y.round()).astype(int)
+        self.kind, self.more, self.Y = "regulation", {}, np.sign(self.Y.round()).astype(int)
 
     def write(self, folder: Path) -> Path:
         """Write the dataset; ``text`` in the place of a table of readouts is CurveCurator's file."""
@@ -62,10 +44,8 @@ class Small:
             (folder / table).write_text(self.text)
         else:
             self.wells[self.key].join(self.Y).drop_duplicates(self.key).to_csv(folder / table, index=False)
-        key = ", ".join(f'"{name}"' for name in self.key)
-        more = f"key = [{key}]\n{self.more}"
-        text = HEAD.format(table=table, kind=self.kind, more=more)
-        (folder / "dataset.toml").write_text(text)
+        readouts = layer("genes", self.kind, table=table, key=tuple(self.key), **self.more)
+        (folder / "dataset.toml").write_text(dataset_toml(profiles("cp"), readouts))
         return folder
 
 
@@ -102,7 +82,7 @@ def spoil_no_group(own: Small) -> None:
 
 def spoil_curves(own: Small) -> None:
     """CurveCurator's file was cut off."""
-    own.kind, own.more = "regulation", 'join = "broadcast"'
+    own.kind, own.more = "regulation", {"join": "broadcast"}
     rows = [f"c{i:02d}\tG{t}\t{'up' if (i + t) % 3 else 'not'}" for i in range(N) for t in range(3)]
     own.text = "\n".join(["Metadata_Compound\tGenes\tCurve Regulation", *rows])[:-2]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.bench import small
 from tests.e2e.support import Run, contents
 from tests.e2e.test_inductive import PLUGIN
 
@@ -89,20 +90,16 @@ def profiles(folder: Path, rows: int, seed: int, far: int = 0, by: str = "") -> 
     wells = pd.DataFrame({"Metadata_Compound": [f"c{seed}-{i:02d}" for i in range(rows)]})
     wells.assign(Metadata_pert_type="trt").to_csv(folder / "wells.csv", index=False)
     wells.join(pd.DataFrame(X).add_prefix("f")).to_csv(folder / "profiles.csv", index=False)
-    text = (
-        'schema_version = 1\nname = "new"\nversion = "1"\nperturbation = "Metadata_Compound"\n'
-        '[wells]\ntable = "wells.csv"\n[[features]]\nname = "cp"\ntable = "profiles.csv"\n'
-    )
+    tables = [small.profiles("cp")]
     if not far:
-        genes = wells.join(pd.DataFrame(Y).add_prefix("g"))
-        key = '"Metadata_Compound"'
+        genes, key = wells.join(pd.DataFrame(Y).add_prefix("g")), ("Metadata_Compound",)
         if by:
             genes = pd.concat([genes.assign(**{by: value}) for value in ("rest", "tnf")])
-            key += f', "{by}"'
+            key += (by,)
         genes.to_csv(folder / "genes.csv", index=False)
-        text += '[[layers]]\nname = "genes"\ntable = "genes.csv"\nkind = "abundance"\nscale = "z"\n'
-        text += f"key = [{key}]\n" + (f'fit_by = ["{by}"]\n' if by else "")
-    (folder / "dataset.toml").write_text(text)
+        strata = {"fit_by": [by]} if by else {}
+        tables.append(small.layer("genes", scale="z", key=key, **strata))
+    (folder / "dataset.toml").write_text(small.dataset_toml(*tables, name="new"))
     return folder
 
 

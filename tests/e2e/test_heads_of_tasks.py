@@ -9,33 +9,10 @@ import pandas as pd
 import pytest
 
 from tests.bench.shelf import command
+from tests.bench.small import dataset_toml, layer, profiles
 
 N = 20
-DATASET = """schema_version = 1
-name = "small"
-version = "1"
-perturbation = "Metadata_Compound"
-
-[wells]
-table = "wells.csv"
-
-[[features]]
-name = "cp"
-table = "profiles.csv"
-
-[[layers]]
-name = "levels"
-table = "levels.csv"
-kind = "abundance"
-scale = "z"
-key = ["Metadata_Compound"]
-
-[[layers]]
-name = "calls"
-table = "calls.csv"
-kind = "regulation"
-key = ["Metadata_Compound"]
-"""
+DATASET = dataset_toml(profiles("cp"), layer("levels", scale="z"), layer("calls", "regulation"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.bench.small import dataset_toml, layer
 from tests.e2e.support import Run
 
 pytestmark = [
@@ -26,22 +27,10 @@ def data() -> Path:
     return Path(os.environ["WELLBENCH_REALDATA"])
 
 
-DATASET = """schema_version = 1
-name = "cdrp-l1000"
-version = "1"
-perturbation = "Metadata_Compound"
-
-[wells]
-table = "wells.csv"
-
-[[layers]]
-name = "l1000"
-table = "genes.parquet"
-kind = "abundance"
-scale = "z"
-key = ["Metadata_Compound"]
-prepared = "signatures as published with CMEA"
-"""
+PREPARED = "signatures as published with CMEA"
+DATASET = dataset_toml(
+    layer("l1000", table="genes.parquet", scale="z", prepared=PREPARED), name="cdrp-l1000"
+)
 
 
 def test_cell_painting_profiles_predict_some_l1000_genes_and_permuted_ones_none(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.bench.small import dataset_toml, layer
 from tests.e2e.support import Run
 
 pytestmark = [
@@ -20,22 +21,6 @@ pytestmark = [
     ),
 ]
 
-DATASET = """schema_version = 1
-name = "{name}"
-version = "1"
-perturbation = "Metadata_Compound"
-
-[wells]
-table = "wells.csv"
-"""
-LAYER = """
-[[layers]]
-name = "targets"
-table = "targets.csv"
-kind = "target"
-scale = "z"
-key = ["Metadata_Compound"]
-"""
 
 
 @pytest.fixture
@@ -82,7 +67,7 @@ def test_bbbc021_mechanisms_are_found_as_often_as_published(bench: Run, data: Pa
     wells.loc[control, ["Metadata_MOA", "Metadata_Concentration"]] = None
     wells["Metadata_Batch"] = wells["Metadata_Plate"].str.partition("_")[0]
     wells.to_csv(tmp_path / "wells.csv", index=False)
-    (tmp_path / "dataset.toml").write_text(DATASET.format(name="bbbc021"), encoding="utf-8")
+    (tmp_path / "dataset.toml").write_text(dataset_toml(name="bbbc021"), encoding="utf-8")
 
     found = import_and_run(bench, tmp_path, "-t", "retrieval", "--controls", "position")
     near = found["Metadata_MOA:1-nn"]
@@ -117,7 +102,7 @@ def test_a_lincs_plate_is_active_and_has_too_few_compounds_per_target(
     targets = frame[~control].assign(Metadata_Compound=compound).drop_duplicates("Metadata_Compound")
     table = targets.set_index("Metadata_Compound")["Metadata_target"].fillna("").str.get_dummies("|")
     table.reset_index().to_csv(tmp_path / "targets.csv", index=False)
-    text = DATASET.format(name="lincs") + LAYER
+    text = dataset_toml(layer("targets", "target", scale="z"), name="lincs")
     (tmp_path / "dataset.toml").write_text(text, encoding="utf-8")
 
     words = ("-t", "retrieval", "--labels", "Metadata_MOA", "--controls", "position")

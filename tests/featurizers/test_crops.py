@@ -42,7 +42,7 @@ def slow_crop(field, centre, own, size, mask):
     return pixels, inside
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 19), st.integers(0, 29)), min_size=1, max_size=4, unique=True),
     st.integers(1, 13),

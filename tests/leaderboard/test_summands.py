@@ -63,7 +63,7 @@ def test_summands_equal_the_definition_cell_by_cell(seed):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_summands_add_up_to_the_mean_skill_whatever_is_missing(seed):
     e, e0, folds = random_case(seed, missing=0.4, untested=0.3)
     values = summands(e, e0, folds)

@@ -100,7 +100,7 @@ def test_one_row_per_perturbation_or_copies_of_one_measurement_have_no_ceiling(s
     assert np.isnan(of_task(few)).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.floats(0.1, 50), st.floats(-100, 100))
 def test_offset_scale_and_order_of_readouts_do_not_matter(seed, scale, offset):
     Y, group = rows_of([0.3, 0.6], [2] * 30, seed)

@@ -49,7 +49,7 @@ def test_the_deal_is_the_same_for_ever():
 
 
 @pytest.mark.parametrize("protocol", [NESTED, RANDOM], ids=lambda p: p.name)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(perturbations=st.integers(10, 23), doses=st.integers(1, 3), plates=st.integers(1, 2))
 def test_every_unit_but_controls_is_tested_once_per_repeat(screen, protocol, perturbations, doses, plates):
     data = screen(perturbations, doses, plates).data

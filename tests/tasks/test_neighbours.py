@@ -28,7 +28,7 @@ def slow_ap(similarity, positive):
     return np.mean(found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=2, max_size=6))
 def test_ap_is_the_mean_over_every_order_of_the_ties(rows):
     similarity = np.array([[float(s) for s, _ in rows]])

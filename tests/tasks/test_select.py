@@ -69,7 +69,7 @@ def test_each_operation_drops_what_pycytominer_drops(operation, gaps):
     assert dropped or (operation == "drop_na_columns" and not gaps)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(order=st.permutations(ALL), seed=st.integers(0, 999), corr=st.sampled_from([0.5, 0.9]))
 def test_operations_in_any_order_agree_with_pycytominer(order, seed, corr):
     X = awkward(seed, m=40)

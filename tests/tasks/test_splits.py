@@ -48,7 +48,7 @@ def kept_apart(data, name):
 
 
 @pytest.mark.parametrize("name", SPLITS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(perturbations=st.integers(20, 31), plates=st.integers(2, 3), seed=st.integers(0, 99))
 def test_nothing_that_is_kept_apart_stands_in_training_and_test(screen, name, perturbations, plates, seed):
     data = dressed(screen(perturbations, 1, plates).data)

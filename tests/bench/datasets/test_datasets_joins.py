@@ -124,7 +124,7 @@ def screens(draw):
     return wells, frame, key, join_rule, dose_rule
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(screens())
 def test_a_join_equals_a_double_loop_over_rows_and_wells(tmp_path_factory, case):
     wells, frame, key, join_rule, dose_rule = case

@@ -86,7 +86,7 @@ def test_the_estimate_is_the_papers_formula_step_by_step():
     np.testing.assert_allclose(correct(fields[0], flat[None], "none", 65535.0), fields[0] / flat, rtol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 12),
     st.sampled_from([5.0, 10.0, 50.0, 90.0]),

@@ -108,7 +108,7 @@ def test_a_truncated_tiff_is_an_error_wherever_it_is_cut(tmp_path, compression):
         TIFF.read(str(cut), 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(position=st.integers(0, 400), value=st.integers(0, 255))
 def test_a_flipped_byte_gives_an_image_or_a_sentence(tmp_path_factory, position, value):
     path = tmp_path_factory.mktemp("flip") / "flip.tif"

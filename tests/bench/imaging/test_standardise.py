@@ -11,7 +11,7 @@ from bench.errors import DatasetError
 from bench.imaging.standardise import moments, standardise
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 5), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e6]))
 def test_moments_over_fields_are_those_of_all_pixels_together(n, seed, offset):
     rng = np.random.default_rng(seed)

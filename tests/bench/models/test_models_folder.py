@@ -105,10 +105,8 @@ def dataset(tmp_path, n=6, strange=False):
     values = rng.normal(size=(n, 4)) + (50 if strange else 0)
     features = pd.concat([own, pd.DataFrame(values, columns=[f"f{d}" for d in range(4)])], axis=1)
     features.to_parquet(tmp_path / "profiles.parquet", index=False)
-    (tmp_path / "dataset.toml").write_text(
-        'schema_version = 1\nname = "new"\nversion = "1"\nperturbation = "Metadata_Compound"\n'
-        '[wells]\ntable = "wells.csv"\n[[features]]\nname = "intensity"\ntable = "profiles.parquet"\n'
-    )
+    text = dataset_toml(profiles("intensity", "profiles.parquet"), name="new")
+    (tmp_path / "dataset.toml").write_text(text)
     return load(tmp_path)
 
 

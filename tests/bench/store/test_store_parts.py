@@ -194,7 +194,7 @@ def test_a_footer_with_another_plate_key_is_a_problem(store, part, features):
         read(store, part("P1"))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     dataset=st.text(max_size=20),
     featurizer=st.text(max_size=20),

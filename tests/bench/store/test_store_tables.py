@@ -24,7 +24,7 @@ COLUMNS = {
     "float": st.floats(),
     "flag": st.booleans(),
 }
-quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quick

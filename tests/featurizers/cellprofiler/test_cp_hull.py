@@ -21,7 +21,7 @@ def feret_by_rotation(points):
     return np.ptp(points @ normals.T, axis=0).min(), lengths.max()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(BLOBS)
 def test_hull_circle_and_calipers_hold_all_pixels_and_no_smaller_ones_do(mask):
     objects = find_objects(mask)

@@ -49,7 +49,7 @@ def test_tiny_broken_and_hollow_objects_equal_cp_measure(tiny_objects, assert_eq
     compare(measure(tiny_objects), cp_measure_shape(tiny_objects), assert_equal_values)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arrays(np.int32, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.integers(0, 1)))
 def test_counts_on_any_mask_equal_scikit_image(mask):
     if not mask.any():

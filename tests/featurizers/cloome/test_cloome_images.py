@@ -53,7 +53,7 @@ def test_a_brighter_image_has_the_same_levels():
     np.testing.assert_array_equal(eight_bit(plane, 1e-4, 255.0), eight_bit(plane * 4, 1e-4, 255.0))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 12))
 def test_the_middle_is_that_of_torchvisions_center_crop(height, width, wanted_height, wanted_width):
     from featurizers.vision import import_torchvision

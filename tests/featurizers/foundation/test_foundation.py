@@ -132,7 +132,8 @@ class Evil:
         return (Path.touch, (Path("ran"),))
 
 
-def test_a_pickle_is_refused_and_not_run(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("error")
+def test_a_pickle_is_refused_in_one_sentence_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Evil()}, "evil.pth")
     Path("plain.pkl").write_bytes(pickle.dumps({"a": Evil()}))

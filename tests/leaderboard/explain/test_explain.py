@@ -95,7 +95,7 @@ def naive_activity(X, groups, control):
 
 
 @given(seed=st.integers(0, 10_000), wells=st.integers(6, 24))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_activity_equals_the_slow_oracle(seed, wells):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(wells, 3))
