@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.bench.shelf import command
+from tests.bench.small import dataset_toml, layer, profiles
 
 pytestmark = pytest.mark.slow
 

@@ -28,9 +28,7 @@ def data() -> Path:
 
 
 PREPARED = "signatures as published with CMEA"
-DATASET = dataset_toml(
-    layer("l1000", table="genes.parquet", scale="z", prepared=PREPARED), name="cdrp-l1000"
-)
+DATASET = dataset_toml(layer("l1000", table="genes.parquet", scale="z", prepared=PREPARED), name="cdrp-l1000")
 
 
 def test_cell_painting_profiles_predict_some_l1000_genes_and_permuted_ones_none(

@@ -22,7 +22,6 @@ pytestmark = [
 ]
 
 
-
 @pytest.fixture
 def data() -> Path:
     """The folder of public data sets."""

@@ -8,18 +8,9 @@ import pytest
 
 from bench.datasets import check, join, join_with_report, load
 from bench.datasets.profiles import read_profiles
+from tests.bench.small import dataset_toml, layer
 
 pytestmark = pytest.mark.realdata
-
-HEAD = """\
-schema_version = 1
-name = "{name}"
-version = "1"
-perturbation = "Metadata_Compound"
-[wells]
-table = "wells.csv"
-"""
-LAYER = '[[layers]]\nname = "{name}"\ntable = "{table}"\nkind = "{kind}"\nscale = "z"\nkey = {key}\n'
 
 
 def test_cdrp_l1000_pairs_162_compounds_with_978_genes(realdata, tmp_path):
@@ -32,8 +23,8 @@ def test_cdrp_l1000_pairs_162_compounds_with_978_genes(realdata, tmp_path):
     # Another order of rows must not change what is paired with what.
     genes.sample(frac=1, random_state=0).to_parquet(tmp_path / "genes.parquet")
     profiles.wells[["Metadata_Compound"]].to_csv(tmp_path / "wells.csv", index=False)
-    layer = LAYER.format(name="l1000", table="genes.parquet", kind="abundance", key='["Metadata_Compound"]')
-    (tmp_path / "dataset.toml").write_text(HEAD.format(name="cdrp") + layer)
+    text = dataset_toml(layer("l1000", table="genes.parquet", scale="z"), name="cdrp")
+    (tmp_path / "dataset.toml").write_text(text)
     data = load(tmp_path)
     task, report = join_with_report(data, data.layer("l1000"), profiles.wells)
     assert (profiles.X.shape, task.Y.shape) == ((162, 812), (162, 978))
@@ -63,8 +54,8 @@ def test_lincs_plate_meets_its_targets_by_compound_and_by_top_dose(realdata, tmp
     pd.crosstab(called["Metadata_Compound"], called["target"]).reset_index().to_parquet(
         tmp_path / "t.parquet"
     )
-    layer = LAYER.format(name="target", table="t.parquet", kind="target", key='["Metadata_Compound"]')
-    (tmp_path / "dataset.toml").write_text(HEAD.format(name="lincs") + layer)
+    text = dataset_toml(layer("target", "target", table="t.parquet", scale="z"), name="lincs")
+    (tmp_path / "dataset.toml").write_text(text)
     data = load(tmp_path)
     assert {f.code for f in check(data) if f.severity == "error"} == set()
     each, report = join_with_report(data, data.layer("target"), profiles.wells)
@@ -75,7 +66,7 @@ def test_lincs_plate_meets_its_targets_by_compound_and_by_top_dose(realdata, tmp
     assert sorted(set(zip(doses, wells_each, strict=True))) == [(1, 12), (6, 6)]
     assert each.members.nnz == int((wells["Metadata_target"] != "").sum()) == 258
     assert all(len(g) == 14 and g.isalpha() for g in each.groups)
-    (tmp_path / "dataset.toml").write_text(HEAD.format(name="lincs") + layer + 'dose_rule = "top"\n')
+    (tmp_path / "dataset.toml").write_text(text + 'dose_rule = "top"\n')
     data = load(tmp_path)
     top = join(data, data.layer("target"), profiles.wells)
     assert len(top.units) == called["Metadata_Compound"].nunique()
@@ -101,9 +92,10 @@ def test_bbbc021_has_103_treatments_of_38_compounds_on_55_plates(realdata, tmp_p
     )
     calls = pd.get_dummies(moa.set_index(["Metadata_Compound", "Metadata_Concentration"])["moa"], dtype=float)
     calls.reset_index().to_csv(tmp_path / "moa.csv", index=False)
-    key = '["Metadata_Compound", "Metadata_Concentration"]'
-    layer = LAYER.format(name="moa", table="moa.csv", kind="target", key=key)
-    (tmp_path / "dataset.toml").write_text(HEAD.format(name="bbbc021") + layer)
+    text = dataset_toml(
+        layer("moa", "target", scale="z", key=("Metadata_Compound", "Metadata_Concentration")), name="bbbc021"
+    )
+    (tmp_path / "dataset.toml").write_text(text)
     data = load(tmp_path)
     task, report = join_with_report(data, data.layer("moa"), profiles.wells)
     assert profiles.wells["Metadata_Plate"].nunique() == 55

@@ -14,6 +14,7 @@ from bench.models.folder import Saved, read, write
 from tasks.final import Model, Stratum
 from tasks.heads.ridge import Ridge
 from tasks.protocol import Selection
+from tests.bench.small import dataset_toml, profiles
 
 SAVED = Saved(
     run="0" * 16, label="intensity", entrant="intensity", fit_scope="pretrained", spec=None, weights=None,
