@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from bench.settings import usable_cores
+
 DISTRIBUTION = "wellbench"
 PACKAGES = ("bench", "featurizers", "tasks", "leaderboard")
 LOW_MEMORY_GB, LOW_DISK_GB = 4.0, 5.0
@@ -173,9 +175,8 @@ def _torch() -> Iterator[Finding]:
 def _machine(store: Path) -> Iterator[Finding]:
     import psutil
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS")
-    yield Finding("cpu", "ok", f"{usable} cores" + (f", OMP_NUM_THREADS={limit}" if limit else ""))
+    yield Finding("cpu", "ok", f"{usable_cores()} cores" + (f", OMP_NUM_THREADS={limit}" if limit else ""))
     memory = psutil.virtual_memory()
     free, total = memory.available / 2**30, memory.total / 2**30
     status: Status = "ok" if free >= LOW_MEMORY_GB else "note"

@@ -23,6 +23,13 @@ def default_store() -> str:
     return os.environ.get("WELLBENCH_STORE") or "wellbench-store"
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use; a scheduler may have given it a few of the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The resolved settings of a run, as ``--print-config`` shows them.
@@ -60,9 +67,10 @@ class Settings:
     seed
         Seeds training and permutations; folds are seeded by the protocol.
     processes
-        Worker processes. They change no result.
+        Worker processes, of one thread each. They change no result.
     threads
-        Threads of a training loop; part of what must be equal for equal bytes.
+        Threads of a training, shared out over its processes; part of what must be equal for equal bytes. No
+        worker computes while one trains, so both may be all cores.
     training_processes
         Processes that train one entrant together, each on its share of every batch; with GPUs one for each.
     logs
@@ -89,8 +97,8 @@ class Settings:
     aggregate: str = "field-mean"
     keep_cells: bool = False
     seed: int = 0
-    processes: int = field(default_factory=lambda: os.cpu_count() or 1)
-    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    processes: int = field(default_factory=usable_cores)
+    threads: int = field(default_factory=usable_cores)
     training_processes: int = 1
     logs: str = ""
     device: str = "cpu"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import ui
+from bench.settings import usable_cores
 
 if TYPE_CHECKING:
     from bench.selfcheck.designs import Design
@@ -41,8 +42,6 @@ def selfcheck(
     when an observed error rate is above the stated one beyond chance (one-sided 95 % lower bound). A screen
     takes about a third of a second of one core.
     """
-    import os
-
     from bench.errors import BenchError
     from bench.selfcheck import screening, table
     from bench.selfcheck.rates import exceeded, rates
@@ -56,7 +55,7 @@ def selfcheck(
             raise BenchError("--only-kept shows a file of finished screens: name it with --keep")
         records = screening.kept(keep, chosen)
     else:
-        workers = (os.cpu_count() or 1) if processes is None else processes
+        workers = usable_cores() if processes is None else processes
         with ui.progress(quiet=json) as tick:
             records = screening.screening(
                 chosen, screens, first=seed, processes=workers, keep=keep, tick=tick

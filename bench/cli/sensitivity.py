@@ -43,7 +43,7 @@ def sensitivity(
         typer.Option("--protocol", help="The one to vary: name or TOML file. \\[default: nested-cv]"),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option("--processes", "-j", min=0, help="\\[default: all cores]")
+        int | None, typer.Option("--processes", "-j", min=0, help="\\[default: all usable cores]")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda. \\[default: cpu]")] = None,
     plugin: Annotated[

@@ -22,6 +22,7 @@ from bench.demo.layout import Plate, latent_table, plate, wells_table
 from bench.demo.population import draw
 from bench.demo.settings import CHANNELS, Settings
 from bench.errors import DatasetError, UsageError
+from bench.settings import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -120,7 +121,7 @@ def make(
             f"cannot write the demo screen to {out}: {error.strerror}; choose another folder"
         ) from error
     try:
-        _build(folder, settings, processes or os.cpu_count() or 1, report)
+        _build(folder, settings, processes or usable_cores(), report)
         folder.chmod(0o755)
         try:
             folder.rename(out)

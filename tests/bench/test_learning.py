@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import learning
+from bench import learning, weights
 from bench import problem as problems
 from bench.datasets import load
 from bench.entrants import frame_digest
 from bench.errors import BenchError, UsageError
+from bench.execute import Executor
 from bench.settings import Settings
 from bench.start import start
 from featurizers.base import Card
@@ -228,6 +229,31 @@ def test_who_learns_is_refused_once_where_every_perturbation_is_tested(
         f"it learns from {named}, and task 'retrieval' tests every perturbation at once, so that none is "
         "left to learn from; run it on a task with folds, such as regression"
     )
+
+
+def test_nothing_else_computes_while_a_training_runs(screen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the threads of a training and the worker processes would share the cores."""
+    working, beside = [False], []
+    fit, spread = weights._fit, Executor.map
+
+    def watched(self, units):
+        working[0] = True
+        yield from spread(self, units)
+        working[0] = False
+
+    def noted(*arguments):
+        beside.append(working[0])
+        return fit(*arguments)
+
+    monkeypatch.setattr(Executor, "map", watched)
+    monkeypatch.setattr(weights, "_fit", noted)
+    settings = Settings(
+        dataset=str(screen), store=str(screen / "store"), featurizers=("learner",), layers=("proteome",),
+        plugins=(str(screen / "learner.py"),), protocol=str(screen / "quick.toml"), controls="none",
+        permuted="none", processes=0,
+    )  # fmt: skip
+    assert start(settings, lambda *_: None).report.failures == []
+    assert beside == [False, False], "two folds, the second after the plates of the first"
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from bench.entrants import frame_digest
@@ -105,6 +107,16 @@ def test_every_head_is_taken_for_calls(task: str, head: str) -> None:
     from bench.heads import check
 
     check(Settings(tasks=(task,), heads=(head,)))
+
+
+def test_processes_and_threads_are_the_cores_that_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 9}, raising=False)
+    assert (Settings().processes, Settings().threads) == (3, 3)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert Settings().processes == 64
 
 
 @pytest.mark.parametrize("name", ["processes", "seed"])

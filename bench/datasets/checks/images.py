@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pandas as pd
 from bench.datasets.checks.finding import Finding, finding
 from bench.datasets.tables import PLATE, SITE, WELL, is_remote, natural, shorten
 from bench.errors import BenchError
+from bench.settings import usable_cores
 from bench.words import count
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def check_pixels(dataset: Dataset, report: Callable[[str, int, int], None]) -> l
     ]  # missing files are reported from the table
     planes: dict[int, _Plane] = {}
     report("images", 0, len(rows))
-    with ThreadPoolExecutor(min(_THREADS, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(min(_THREADS, usable_cores())) as pool:
         parts = images["Region"] if "Region" in images.columns else pd.Series([""] * len(images))
         work = pool.map(_look, images["URI"].iloc[rows], images["Plane"].iloc[rows], parts.iloc[rows])
         for done, (row, plane) in enumerate(zip(rows, work, strict=True), 1):
