@@ -108,15 +108,23 @@ def run(
         int | None, typer.Option("--seed", min=0, help="Of training and permutations. \\[default: 0]")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option("--processes", "-j", min=0, help="\\[default: all cores]")
+        int | None,
+        typer.Option("--processes", "-j", min=0, help="Of one thread each. \\[default: all usable cores]"),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of training. \\[default: all cores]")
+        int | None,
+        typer.Option(
+            "--threads",
+            min=1,
+            help="Of a training, beside which no other process computes. \\[default: all usable cores]",
+        ),
     ] = None,
     training_processes: Annotated[
         int | None,
         typer.Option(
-            "--training-processes", min=1, help="That train one entrant together, e.g. one per GPU."
+            "--training-processes",
+            min=1,
+            help="That train one entrant together and share its threads, e.g. one per GPU.",
         ),
     ] = None,
     device: Annotated[
