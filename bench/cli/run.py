@@ -255,7 +255,7 @@ def _dry_run(settings: Settings, *, json_: bool) -> int:
         ui.emit(found.plain())
         return 0
     for line in [*found.lines(), *remarks(settings)]:
-        ui.print_text(line + "\n")
+        ui.print_text(ui.wrapped(line) + "\n")
     return 0
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -60,6 +62,23 @@ def dumps(value: Any) -> str:
 def print_text(text: str) -> None:
     """Write ``text`` to standard output as it is."""
     sys.stdout.write(text)
+
+
+def wrapped(line: str, width: int | None = None) -> str:
+    """Return a line broken between columns, else between words, where a terminal is narrower than it.
+
+    Two spaces part columns; what follows the first line is indented. ``width`` is the terminal's; without
+    one, that of standard output, and no end where it is no terminal.
+    """
+    if width is None:
+        if not sys.stdout.isatty():
+            return line
+        width = out().width
+    indent, firm = " " * 4, "\xa0"
+    columns = re.split("(  +)", line)
+    whole = "".join(c.replace(" ", firm) if c.strip() and len(c) + 4 <= width else c for c in columns)
+    broken = textwrap.wrap(whole, width, subsequent_indent=indent, break_on_hyphens=False)
+    return "\n".join(broken).replace(firm, " ")
 
 
 class Ticker(Protocol):

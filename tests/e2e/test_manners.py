@@ -47,6 +47,24 @@ def test_every_command_has_help(bench: Run, tmp_path: Path) -> None:
         assert "Usage" in done.stdout
 
 
+def test_a_line_of_a_dry_run_breaks_between_words_and_says_what_it_does_not_know() -> None:
+    from bench.cli import ui
+    from bench.forecast import Forecast, Line
+
+    note = "once per outer fold of the first repeat"
+    step = Line("resnet18-triplet[tiny, 60 steps]: fit and features", 0, 1, float("nan"), "", note)
+    line, total = Forecast([step]).lines()
+    shown = ui.wrapped(line, 80).splitlines()
+    assert all(len(part) <= 80 for part in shown)
+    assert shown[1] == "    for an unknown time  once per outer fold of the first repeat"
+    assert " ".join(" ".join(shown).split()) == (
+        "resnet18-triplet[tiny, 60 steps]: fit and features 0 stored 1 to do for an unknown time "
+        "once per outer fold of the first repeat"
+    )
+    assert total.endswith("about 0 s and the unknown")
+    assert ui.wrapped(line) == line, "a file takes a line as it is"
+
+
 def test_a_dry_run_computes_nothing_and_counts_what_is_stored(
     bench: Run, screen: Path, scored: Path, tmp_path: Path
 ) -> None:
