@@ -62,8 +62,8 @@ def embed_cells(
 
     rows: list[NDArray[np.float32]] = []
     for pixels, inside, filled in _chunks(crops(), channels, edge):
-        given = torch.from_numpy(pixels).to(device), torch.from_numpy(inside).to(device)
-        rows.append(in_memory(forward, *given)[:filled].float().cpu().numpy())
+        given = torch.from_numpy(pixels), torch.from_numpy(inside)
+        rows.append(in_memory(forward, *given, device=device)[:filled].numpy())
     values = np.concatenate([np.zeros((0, width), np.float32), *rows])
     finite = np.isfinite(values).all(axis=1)
     field_of_row = np.concatenate([np.zeros(0, np.int64), *owner])
@@ -74,8 +74,24 @@ def embed_cells(
     return Embedding(values, field_of_row, np.concatenate([np.zeros(0, np.int32), *objects]))
 
 
-def in_memory(forward: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Return ``forward(*inputs)`` without gradients; where memory ends, in halves, and say so.
+def in_memory(
+    forward: Callable[..., Tensor],
+    *inputs: Tensor,
+    device: torch.device,
+    unit: str = "crop",
+    remedy: str = "choose a smaller crop or network",
+) -> Tensor:
+    """Return ``forward(*inputs)`` without gradients, as float32 on the CPU.
+
+    Where the device's memory ends, with the inputs or with what is made of them, it is done in halves, and
+    that is said.
+
+    Parameters
+    ----------
+    inputs
+        On the CPU, of one length; ``forward`` gets them on ``device``.
+    unit, remedy
+        What a row of the inputs is, and what to change where a single one does not fit.
 
     Raises
     ------
@@ -84,19 +100,19 @@ def in_memory(forward: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """
     with torch.inference_mode():
         try:
-            return forward(*inputs)
+            return forward(*(rows.to(device) for rows in inputs)).float().cpu()
         except torch.OutOfMemoryError:
             count = len(inputs[0])
     if count == 1:
-        msg = "the device's memory does not hold one crop; choose a smaller crop or network, or device=cpu"
+        msg = f"the device's memory does not hold one {unit}; {remedy}, or device=cpu"
         raise FeaturizerError(msg)
     warnings.warn(
-        f"the device's memory ended at {count} crops at once; going on with {count // 2}", stacklevel=2
+        f"the device's memory ended at {count} {unit}s at once; going on with {count // 2}", stacklevel=2
     )
     torch.cuda.empty_cache()
     middle = count // 2
     parts = [[rows[:middle] for rows in inputs], [rows[middle:] for rows in inputs]]
-    return torch.cat([in_memory(forward, *part) for part in parts])
+    return torch.cat([in_memory(forward, *part, device=device, unit=unit, remedy=remedy) for part in parts])
 
 
 def _chunks(

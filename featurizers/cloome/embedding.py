@@ -61,9 +61,14 @@ def embed_fields(
                 msg = f"{where(field)} has {len(planes)} planes; the network reads plane {max(order) + 1}"
                 raise FeaturizerError(msg)
             windows[k] = central(planes[list(order)], *shape[2:])
-        given = torch.from_numpy(windows).to(device)
-        found = in_memory(lambda w: _read(visual, scale(w), config.readout), given)
-        rows.append(found[: len(some)].float().cpu().numpy())
+        found = in_memory(
+            lambda w: _read(visual, scale(w), config.readout),
+            torch.from_numpy(windows),
+            device=device,
+            unit="window",
+            remedy="lower window_height and window_width",
+        )
+        rows.append(found[: len(some)].numpy())
     values = np.concatenate(rows)
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():

@@ -114,6 +114,7 @@ class Image2Omics(Predictor):
             tiles = np.flatnonzero(unit[owner] == row)
             if not tiles.size:
                 continue
-            pooled = torch.from_numpy(bag(features, tiles, self.config)).to(device)
-            made[row] = in_memory(self._head, pooled).cpu().numpy().mean(axis=0, dtype=np.float64)
+            pooled = torch.from_numpy(bag(features, tiles, self.config))
+            rows = in_memory(self._head, pooled, device=device, unit="bag").numpy()
+            made[row] = rows.mean(axis=0, dtype=np.float64)
         return self._targets.undone(made.astype(np.float32))

@@ -54,8 +54,8 @@ def embed_fields(
         if not len(own):
             continue
         draws = [own[chosen].mean(axis=0, dtype=np.float64) for chosen in inference_draws(len(own), config)]
-        pooled = torch.from_numpy(np.stack(draws).astype(np.float32).reshape(-1, width)).to(device)
-        row = in_memory(network.bag, pooled).cpu().numpy().mean(axis=0, dtype=np.float64)
+        pooled = torch.from_numpy(np.stack(draws).astype(np.float32).reshape(-1, width))
+        row = in_memory(network.bag, pooled, device=device, unit="bag").numpy().mean(axis=0, dtype=np.float64)
         if not np.isfinite(row).all():
             msg = f"{where(field)}: the embedding is not finite; check its pixels and the weights"
             raise FeaturizerError(msg)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from featurizers.base import FeaturizerError, FieldSource, FitContext, Progress
+from featurizers.passes import in_memory
 from featurizers.stain.config import NAME, StainConfig
 from featurizers.stain.model import StainRegressors, losses, sampled
 from featurizers.training import parallel
@@ -84,10 +85,14 @@ def predict(network: StainRegressors, density: NDArray[np.float32]) -> NDArray[n
     """Return (F, G) predictions of single fields (F, P, 3), each computed alone."""
     device = network.readout.device
     rows = np.zeros((len(density), len(network.readout)), np.float32)
-    one = torch.zeros(1, dtype=torch.int64, device=device)
-    with torch.inference_mode():
-        for k, own in enumerate(density):
-            rows[k] = network(torch.from_numpy(own[None]).to(device), one, 1)[0].cpu().numpy()
+
+    def alone(field: Tensor) -> Tensor:
+        predicted: Tensor = network(field, torch.zeros(1, dtype=torch.int64, device=device), 1)
+        return predicted
+
+    for k, own in enumerate(density):
+        given = torch.from_numpy(own[None])
+        rows[k] = in_memory(alone, given, device=device, unit="field", remedy="lower pixels")[0].numpy()
     return rows
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from featurizers.base import FeaturizerError, Progress
 from featurizers.chemistry import PERTURBATION
+from featurizers.passes import in_memory
 from featurizers.tide.config import NAME, TideConfig
 from featurizers.tide.model import Reader, embedded
 from featurizers.training import parallel
@@ -233,13 +234,14 @@ class Choice:
         training = [module for module in reader.modules() if module.training]
         reader.eval()
         rows = []
-        with torch.inference_mode():
-            for start in range(0, len(self._crops), PASS):
-                index = self._crops[start : start + PASS]
-                pixels = torch.from_numpy(self.crops.pixels[index]).to(self.device)
-                inside = torch.from_numpy(self.crops.inside[index]).to(self.device)
-                images = prepare(pixels, inside, self.config, self.statistics)
-                rows.append(embedded(reader, images, self.config).float().cpu())
+
+        def forward(pixels: Tensor, inside: Tensor) -> Tensor:
+            return embedded(reader, prepare(pixels, inside, self.config, self.statistics), self.config)
+
+        for start in range(0, len(self._crops), PASS):
+            index = self._crops[start : start + PASS]
+            given = torch.from_numpy(self.crops.pixels[index]), torch.from_numpy(self.crops.inside[index])
+            rows.append(in_memory(forward, *given, device=self.device))
         for module in training:
             module.training = True
         every = torch.cat(rows)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -53,7 +54,7 @@ class Recipe:
         none.
     compile
         ``"default"`` compiles the network's forward pass with ``torch.compile``.
-    remedy
+    remedy, memory_remedy
         What to change when the loss is no longer finite, and when memory ends.
     """
 
@@ -70,7 +71,7 @@ class Recipe:
     average: float = 0.0
     compile: Compile = "none"
     remedy: str = "lower lr or clip"
-    memory_remedy: str = "lower micro_batch or batch"
+    memory_remedy: str = "lower micro_batch or batch, or choose a smaller network"
 
 
 class Loop:
@@ -153,7 +154,8 @@ class Loop:
         first = self.step
         self.network.train()
         while not self.done:
-            figures = self._one(accumulate, before, after)
+            with self.memory(f"in step {self.step + 1} of {self.recipe.steps}"):
+                figures = self._one(accumulate, before, after)
             self.step += 1
             now = time.monotonic()
             speed = (self.step - first) * self.recipe.crops / max(now - started, 1e-9)
@@ -169,6 +171,32 @@ class Loop:
             self.network.load_state_dict(self._average.state_dict())
         self.network.eval()
 
+    @contextmanager
+    def memory(self, when: str) -> Iterator[None]:
+        """Name the setting to change where the device's memory ends inside.
+
+        Every part of a step needs memory of its own: the first of an optimiser makes its momenta, a sum over
+        processes a copy of all gradients.
+
+        Parameters
+        ----------
+        when
+            Of the training, for the message.
+
+        Raises
+        ------
+        FeaturizerError
+            In the place of torch's error.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            msg = (
+                f"{self.recipe.name}: the device's memory ended {when}; {self.recipe.memory_remedy}; "
+                f"{self._last_good()}"
+            )
+            raise FeaturizerError(msg) from error
+
     def _one(
         self,
         accumulate: Callable[[int], Mapping[str, Tensor]],
@@ -177,14 +205,7 @@ class Loop:
     ) -> dict[str, float]:
         """Take one optimiser step; return loss, its parts, learning rate and gradient norm."""
         step, recipe = self.step, self.recipe
-        try:
-            found = accumulate(step)
-        except torch.OutOfMemoryError as error:
-            msg = (
-                f"{recipe.name}: the device's memory ended in step {step + 1} of {recipe.steps}; "
-                f"{recipe.memory_remedy}. {self._last_good()}"
-            )
-            raise FeaturizerError(msg) from error
+        found = accumulate(step)
         summed = parallel.total(torch.stack([v.detach().float() for v in found.values()]))
         figures = dict(zip(found, summed.tolist(), strict=True))
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]

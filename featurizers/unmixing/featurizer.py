@@ -68,16 +68,17 @@ class Unmixing(TrainedFeaturizer["Unmixer"]):
         """Return one row per field, each computed alone."""
         import torch
 
+        from featurizers.passes import in_memory
         from featurizers.unmixing.pixels import sampled
 
-        network = trained.network.to(self.device)
+        network, device = trained.network.to(self.device), torch.device(self.device)
         width = len(network.bias)
         values = np.zeros((len(fields), width), np.float32)
-        with torch.inference_mode():
-            for k, field in enumerate(fields):
-                intensities = torch.from_numpy(sampled(field, self.config)[None]).to(self.device)
-                values[k] = network(intensities)[0].cpu().numpy()
-                if not np.isfinite(values[k]).all():
-                    msg = f"{where(field)}: the concentrations are not finite; check its pixels"
-                    raise FeaturizerError(msg)
+        for k, field in enumerate(fields):
+            given = torch.from_numpy(sampled(field, self.config)[None])
+            found = in_memory(network, given, device=device, unit="field", remedy="lower pixels")
+            values[k] = found[0].numpy()
+            if not np.isfinite(values[k]).all():
+                msg = f"{where(field)}: the concentrations are not finite; check its pixels"
+                raise FeaturizerError(msg)
         return Embedding(values, np.arange(len(fields), dtype=np.int64))

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from featurizers.base import FeaturizerError, FitContext
 from featurizers.conformance import check_featurizer, failures
 from featurizers.tide import Tide
+from featurizers.tide import choice as tide_choice
 from featurizers.tide.choice import Choice, accuracy, labels, split, steps_of_checks
 from featurizers.tide.config import PRESETS
 from featurizers.tide.train import _network, train
@@ -313,3 +314,21 @@ def test_the_papers_choice_is_that_of_the_preset_paper():
         replace(CONFIG, checkpoint="best")
     with pytest.raises(FeaturizerError, match="neighbours is 0; it must be positive"):
         replace(CONFIG, neighbours=0)
+
+
+@pytest.mark.filterwarnings("ignore:tide")
+def test_a_check_that_does_not_fit_in_memory_goes_on_with_fewer_crops(monkeypatch):
+    source, table, _ = several()
+    network, choice = chooser(source, table)
+    reader = network.reader("encoder")
+    whole = choice.measure(reader)
+    inner = tide_choice.embedded
+
+    def narrow(reader, images, config):
+        if len(images) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(reader, images, config)
+
+    monkeypatch.setattr(tide_choice, "embedded", narrow)
+    with pytest.warns(UserWarning, match="crops at once; going on with"):
+        assert choice.measure(reader) == pytest.approx(whole, abs=1e-6)

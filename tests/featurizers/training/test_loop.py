@@ -153,6 +153,23 @@ def test_the_end_of_a_devices_memory_names_the_setting_to_change(tmp_path):
         run(tmp_path, poison=0, error=torch.OutOfMemoryError("CUDA out of memory"))
 
 
+@pytest.mark.parametrize(
+    "where", ["torch.optim.AdamW.step", "featurizers.training.parallel.sum_gradients", "Loop._update_average"]
+)
+def test_memory_that_ends_in_another_part_of_a_step_names_the_setting_too(tmp_path, monkeypatch, where):
+    def ended(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    if where == "Loop._update_average":
+        monkeypatch.setattr(Loop, "_update_average", ended)
+    else:
+        monkeypatch.setattr(where, ended)
+    with pytest.raises(
+        FeaturizerError, match=r"memory ended in step 1 of 12; lower micro_batch or batch, or"
+    ):
+        run(tmp_path)
+
+
 def test_metrics_have_one_row_per_step_also_after_a_kill(tmp_path):
     with pytest.raises(Stop):
         run(tmp_path, stop=7)
