@@ -12,6 +12,7 @@ from bench.entrants import known
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.cli.ui import Ticker
     from bench.store import Store
     from leaderboard.schema import Entry
 
@@ -23,6 +24,15 @@ Record = dict[str, Any]
 def run_identifiers(store: Store) -> list[str]:
     """Return the identifiers of all finished runs."""
     return [folder.rpartition("run=")[2] for folder in store.list("runs")]
+
+
+def load_entries(store: Store, records: Sequence[Record], tick: Ticker) -> list[Entry]:
+    """Read finished runs from their records, in order."""
+    loaded = []
+    for done, record in enumerate(records, start=1):
+        loaded.append(load_entry(store, record))
+        tick("reading runs", done, len(records))
+    return loaded
 
 
 def load_entry(store: Store, of: str | Record) -> Entry:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.embed import Failure, Rows, Work, embed_wells
-from bench.entrants import reads_images
+from bench.entrants import feature_document, reads_images
 from bench.errors import BenchError
 from bench.execute import Executor, Outcome, Unit
 from bench.provenance import provenance
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
+    from bench.entrants import Spec
     from bench.store import HashCache, PartKey, Store
 
 WELLS_PER_UNIT = 8
@@ -40,6 +41,31 @@ class Job:
     work: Work
     document: Mapping[str, Any]
     needs: tuple[str, ...]
+
+
+def job_of(
+    spec: Spec,
+    dataset: Dataset,
+    weights: str | None = None,
+    path: Path | None = None,
+    fold: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> Job:
+    """Return the work of running a featurizer over a dataset, under its key.
+
+    Parameters
+    ----------
+    weights, path
+        Name of its weights, which enters the key, and where they stand; None for one that has none.
+    fold
+        The outer fold that an inductive featurizer was fitted in.
+    """
+    from bench.store import digest
+
+    featurizer = spec.build()
+    document = feature_document(spec, featurizer, dataset, weights, fold)
+    work = Work(digest(document), spec, None if path is None else str(path), device)
+    return Job(spec.name, work, document, tuple(featurizer.card.needs))
 
 
 @dataclass(slots=True)

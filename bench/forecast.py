@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import featurize, inputs, plans, supply, weights
 from bench.datasets.importing import addressed
-from bench.embed import Work
-from bench.entrants import Entrant, Spec, feature_document, resolve
+from bench.entrants import Entrant, Spec, resolve
 from bench.predictors import folds_once
 from bench.problem import outer_folds
 from bench.runs import fold_folder
@@ -148,10 +147,8 @@ def _addresses(
         if featurizer.trainable:
             whole = weights.training(dataset, settings)
             fit = weights.folder(digest(weights.document(dataset, spec, featurizer, whole, content_hash)))
-        document = feature_document(spec, featurizer, dataset, fit, None)
-        work = Work(digest(document), spec)
-        job = featurize.Job(spec.name, work, document, tuple(featurizer.card.needs))
-        parts = featurize.plan(dataset, [job], content_hash)[work.key]
+        job = featurize.job_of(spec, dataset, fit)
+        parts = featurize.plan(dataset, [job], content_hash)[job.work.key]
         return list(parts.values()), fit, content_hash.unknown
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.align import to_wells
 from bench.configure import unknown
 from bench.datasets.tables import PLATE, WELL, natural, shorten
 from bench.entrants import Entrant, known
@@ -164,12 +165,7 @@ def aligned(store: Store, folder: str, wells: pd.DataFrame) -> NDArray[np.float3
     from bench.store.tables import read_matrix
 
     index, values = read_matrix(store.path(folder) / TABLE)
-    keys = list(zip(index[PLATE], index[WELL], strict=True))
-    place = {key: i for i, key in enumerate(keys)}
-    found = np.array([place.get(k, -1) for k in zip(wells[PLATE], wells[WELL], strict=True)], np.int64)
-    out = np.full((len(wells), values["values"].shape[1]), np.nan, np.float32)
-    out[found >= 0] = values["values"][found[found >= 0]]
-    return out
+    return to_wells(index, values["values"], wells)
 
 
 def restrict(data: TaskData, block: Omics) -> TaskData:

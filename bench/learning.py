@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import inputs
+from bench.align import to_wells
 from bench.configure import unknown
-from bench.datasets.tables import PLATE, WELL
+from bench.datasets.tables import PLATE
 from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -93,9 +94,7 @@ def paired(card: Card, dataset: Dataset, problem: Problem, named: str) -> Paired
     if name == data.layer:
         return Paired(name, scored=True, columns=data.readouts, values=data.Y)
     block = inputs.block(dataset, layers[name])
-    place = {key: i for i, key in enumerate(zip(block.wells[PLATE], block.wells[WELL], strict=True))}
-    found = np.array([place.get(key, -1) for key in zip(data.wells[PLATE], data.wells[WELL], strict=True)])
-    values = np.where((found >= 0)[:, None], block.X[found], np.float32(np.nan))
+    values = to_wells(block.wells, block.X, data.wells)
     return Paired(name, scored=False, columns=block.columns, values=values)
 
 
@@ -118,14 +117,20 @@ def paired_table(problem: Problem, readouts: Paired | None = None) -> pd.DataFra
     return _table(problem, np.unique(problem.folds["unit"].to_numpy(np.int64)), readouts)
 
 
+def wells_of(data: TaskData, units: NDArray[np.int64]) -> pd.DataFrame:
+    """Return one row per well of some units: what is known of the well, and ``perturbation``."""
+    well, unit = _first(data, units)
+    return data.wells.iloc[well].reset_index(drop=True).assign(perturbation=data.groups[unit])
+
+
 def _table(problem: Problem, units: NDArray[np.int64], readouts: Paired | None) -> pd.DataFrame:
     import pandas as pd
 
     data = problem.data
-    well, unit = _first(data, units)
-    table = data.wells.iloc[well].reset_index(drop=True).assign(perturbation=data.groups[unit])
+    table = wells_of(data, units)
     if readouts is None:
         return table
+    well, unit = _first(data, units)
     plates = set(table[PLATE])
     beside = np.flatnonzero(data.well_control & data.wells[PLATE].isin(plates).to_numpy())
     beside = np.setdiff1d(beside, well)

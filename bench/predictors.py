@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import weights
+from bench import learning, weights
 from bench.embed import Failure
 from bench.entrants import known, predictor_document
 from bench.errors import BenchError, DatasetError, UsageError
@@ -285,7 +285,7 @@ def fit_fold(
         predictor = spec.build_predictor()
         targets = data.Y[rows].copy()
         here = dataclasses.replace(context, workdir=workdir)
-        predictor.fit(seen.fields, unit.astype(np.int64), targets, _table(data, rows), here)
+        predictor.fit(seen.fields, unit.astype(np.int64), targets, learning.wells_of(data, rows), here)
         asked = images.of(data, test[own])
         made = _checked(predictor, asked, len(own), len(data.readouts))
         made[:, np.isnan(data.Y[rows]).all(axis=0)] = np.nan
@@ -311,17 +311,6 @@ def _checked(predictor: Predictor, asked: Cut, units: int, readouts: int) -> NDA
         )
     made[~np.isin(np.arange(units), asked.unit)] = np.nan
     return made
-
-
-def _table(data: TaskData, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Return one row per well of these units: what is known of the well, and ``perturbation``."""
-    import pandas as pd
-
-    links = data.members[rows].tocoo()
-    first = pd.DataFrame({"well": links.col, "unit": rows[links.row]}).drop_duplicates("well")
-    first = first.sort_values("well", ignore_index=True)
-    wells = data.wells.iloc[first["well"]].reset_index(drop=True)
-    return wells.assign(perturbation=data.groups[first["unit"]])
 
 
 def _place(metadata: Mapping[str, Any]) -> tuple[str, str, str]:

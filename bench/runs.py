@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.cli.ui import Ticker
     from bench.entrants import Spec
     from bench.problem import Problem
-    from bench.store import PartKey, Store
+    from bench.store import FeatureSet, PartKey, Store
     from tasks.base import Block, FoldResult, Scored, TaskData
     from tasks.protocol import Protocol
 
@@ -203,7 +203,9 @@ def _blocks(spec: RunSpec, repeat: int, fold: int, data: TaskData) -> list[Block
     if spec.features:
         by_fold = dict(spec.features)
         parts = by_fold[(repeat, fold)] if (repeat, fold) in by_fold else by_fold[None]
-        names = _read_parts(spec.store, parts)[2] if spec.protocol.selection.blocklist else ()
+        names: tuple[str, ...] = ()
+        if spec.protocol.selection.blocklist:
+            names = tuple(_read_parts(spec.store, parts).columns)
         blocks.append(Block("image", aligned(spec.store, parts, data), names=names))
     if spec.omics:
         values = inputs.aligned(Store(Path(spec.store)), spec.omics, data.wells)
@@ -213,26 +215,17 @@ def _blocks(spec: RunSpec, repeat: int, fold: int, data: TaskData) -> list[Block
 
 def aligned(store: str, parts: tuple[PartKey, ...], data: TaskData) -> NDArray[np.float32]:
     """Return (N, D) features aligned to the problem's wells; a well without features has a NaN row."""
-    import numpy as np
+    from bench.align import to_wells
 
-    wells, X, _ = _read_parts(store, parts)
-    place = {well: i for i, well in enumerate(wells)}
-    keys = zip(data.wells["Metadata_Plate"], data.wells["Metadata_Well"], strict=True)
-    found = np.array([place.get(key, -1) for key in keys])
-    rows = np.full((len(data.wells), X.shape[1]), np.nan, np.float32)
-    rows[found >= 0] = X[found[found >= 0]]
-    return rows
+    features = _read_parts(store, parts)
+    return to_wells(features.wells, features.X, data.wells)
 
 
 @functools.lru_cache(maxsize=2)
-def _read_parts(
-    store: str, parts: tuple[PartKey, ...]
-) -> tuple[list[tuple[str, str]], NDArray[np.float32], tuple[str, ...]]:
+def _read_parts(store: str, parts: tuple[PartKey, ...]) -> FeatureSet:
     from bench.store import Store, read_parts
 
-    features = read_parts(Store(Path(store)), parts)
-    keys = zip(features.wells["Metadata_Plate"], features.wells["Metadata_Well"], strict=True)
-    return list(keys), features.X, tuple(features.columns)
+    return read_parts(Store(Path(store)), parts)
 
 
 def _scalars(chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -348,12 +341,41 @@ def coverage(tested: Sequence[FoldResult]) -> float:
     return found / asked if asked else 0.0
 
 
-def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Score the run, commit scores and summands, then the record that makes it appear."""
-    if store.has(f"runs/run={spec.run}"):
-        return load_record(store, spec.run)
+def commit_run(
+    store: Store,
+    run: str,
+    scored: Scored,
+    record: Mapping[str, Any],
+    document: Mapping[str, Any],
+    spent: Mapping[str, Any],
+) -> None:
+    """Commit scores and summands, then the record that makes the run appear.
+
+    Parameters
+    ----------
+    document
+        What the run's key is of.
+    spent
+        Its provenance.
+    """
     from bench.store.tables import write_table
 
+    def write_record(into: Path) -> None:
+        text = json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True)
+        (into / "record.json").write_text(text, encoding="utf-8")
+
+    def write_scores(into: Path) -> None:
+        write_table(into / "scores.parquet", scored.scores, {})
+
+    store.commit(f"scores/run={run}", write_scores, {"key": run})
+    store.commit(f"summands/run={run}", lambda into: save_scored(into, scored), {"key": run})
+    store.commit(f"runs/run={run}", write_record, {"key_document": document, "provenance": spent})
+
+
+def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Score the run and commit it."""
+    if store.has(f"runs/run={spec.run}"):
+        return load_record(store, spec.run)
     problem = problems.load(store, spec.problem)
     scored = rescore(store, problem, spec.task, spec.run, spec.folds, spec.permute_seed, spec.plugins)
     costs = [store.manifest(fold_folder(spec.run, *f))["provenance"] for f in spec.folds]
@@ -379,16 +401,5 @@ def _record(store: Store, spec: RunSpec, facts: Mapping[str, Any]) -> dict[str, 
         features=facts["cost"],
         asked=facts["asked"],
     )
-
-    def write_scores(into: Path) -> None:
-        write_table(into / "scores.parquet", scored.scores, {})
-
-    def write_record(into: Path) -> None:
-        text = json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True)
-        (into / "record.json").write_text(text, encoding="utf-8")
-
-    store.commit(f"scores/run={spec.run}", write_scores, {"key": spec.run})
-    store.commit(f"summands/run={spec.run}", lambda into: save_scored(into, scored), {"key": spec.run})
-    manifest = {"key_document": facts["key_document"], "provenance": spent}
-    store.commit(f"runs/run={spec.run}", write_record, manifest)
+    commit_run(store, spec.run, scored, record, facts["key_document"], spent)
     return record

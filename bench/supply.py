@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import featurize, learning, predictors, weights
-from bench.embed import Failure, Work
-from bench.entrants import Entrant, feature_document, frame_digest
+from bench.embed import Failure
+from bench.entrants import Entrant, frame_digest
 from bench.errors import BenchError
 from bench.featurize import Job
 from bench.problem import labels_differ, outer_folds
@@ -153,8 +153,6 @@ class Supply:
 
     def _job(self, entrant: Entrant, fitting: weights.Training | None = None) -> tuple[Job, str | None]:
         """Fit the entrant if it is trainable; return the job that embeds with it, and its weights' folder."""
-        from bench.store import digest
-
         assert entrant.spec is not None
         featurizer = entrant.spec.build()
         trained: str | None = None
@@ -163,10 +161,9 @@ class Supply:
             whole = fitting or weights.training(self.dataset, self.settings)
             key = weights.ensure(self.store, self.dataset, entrant.spec, featurizer, whole, self.tick)
             trained, fold = weights.folder(key), whole.fold
-        document = feature_document(entrant.spec, featurizer, self.dataset, trained, fold)
-        path = str(self.store.path(trained)) if trained else None
-        work = Work(digest(document), entrant.spec, path, self.settings.device)
-        return Job(entrant.name, work, document, tuple(featurizer.card.needs)), trained
+        path = self.store.path(trained) if trained else None
+        job = featurize.job_of(entrant.spec, self.dataset, trained, path, fold, self.settings.device)
+        return job, trained
 
     def _inductive(self, entrant: Entrant, task: str, problem: Problem) -> Features:
         """Refit in each outer fold of the first repeat on training perturbations, and embed every well."""

@@ -128,10 +128,7 @@ def _in_parts(
     from bench.parts import parts
     from leaderboard import Leaderboard, Rules
 
-    loaded = []
-    for done, record in enumerate(records, start=1):
-        loaded.append(entries.load_entry(store, record))
-        tick("reading runs", done, len(records))
+    loaded = entries.load_entries(store, records, tick)
     ranked = Leaderboard(loaded, Rules(families=families))
     return parts(store, records, ranked, by, annotation)
 

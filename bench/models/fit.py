@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench import featurize, learning, runs, weights
 from bench import problem as problems
-from bench.embed import Work
-from bench.entrants import DEFAULT_AGGREGATION, Spec, feature_document, frame_digest, known
+from bench.align import to_wells
+from bench.entrants import DEFAULT_AGGREGATION, Spec, frame_digest, known
 from bench.errors import BenchError, UsageError
 from bench.execute import Executor
-from bench.featurize import Job
 from bench.models import evidence
 from bench.models.folder import Saved, write
 from bench.predictors import OWN_HEAD
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from bench.cli.ui import Ticker
     from bench.datasets import Dataset
     from bench.problem import Problem
-    from bench.store import FeatureSet, Store
+    from bench.store import Store
     from tasks.protocol import Protocol
 
 
@@ -186,7 +185,7 @@ def _stored(store: Store, problem: Problem, run: str) -> _Encoded:
     folders = [folder for _, own in listed for folder in own]
     features = read_folders(store, folders)
     document = store.manifest(folders[0]).get("key_document") or {}
-    X, columns = to_wells(features, problem.data.wells), tuple(features.columns)
+    X, columns = to_wells(features.wells, features.X, problem.data.wells), tuple(features.columns)
     return _Encoded(X, columns, document.get("weights"), list(document.get("channels") or []))
 
 
@@ -220,7 +219,7 @@ def _refitted(
     whole = weights.training(dataset, settings, table, fold)
     key = weights.ensure(store, dataset, spec, featurizer, whole, tick)
     folder = weights.folder(key)
-    job = job_of(store.path(folder), folder, fold, spec, dataset, settings.device)
+    job = featurize.job_of(spec, dataset, folder, store.path(folder), fold, settings.device)
     with Executor(settings.processes) as executor:
         result = featurize.ensure(store, dataset, [job], executor, tick)[job.work.key]
     if not result.parts:
@@ -228,34 +227,5 @@ def _refitted(
             f"{record['label']}: no plate could be embedded ({digest(fold)[:8]}): {result.failures[:1]}"
         )
     features = read_parts(store, [result.parts[plate] for plate in sorted(result.parts)])
-    X, columns = to_wells(features, problem.data.wells), tuple(features.columns)
+    X, columns = to_wells(features.wells, features.X, problem.data.wells), tuple(features.columns)
     return _Encoded(X, columns, folder, list(job.document["channels"] or []), fold)
-
-
-def to_wells(features: FeatureSet, wells: pd.DataFrame) -> NDArray[np.float32]:
-    """Return (N, D) features in the order of the wells; a well without features has a NaN row."""
-    import numpy as np
-
-    by = ["Metadata_Plate", "Metadata_Well"]
-    place = {key: i for i, key in enumerate(features.wells[by].itertuples(index=False, name=None))}
-    found = np.array([place.get(key, -1) for key in wells[by].itertuples(index=False, name=None)])
-    rows = np.full((len(wells), features.X.shape[1]), np.nan, np.float32)
-    rows[found >= 0] = features.X[found[found >= 0]]
-    return rows
-
-
-def job_of(
-    path: Path | None,
-    weights_name: str | None,
-    fold: dict[str, Any] | None,
-    spec: Spec,
-    dataset: Dataset,
-    device: str,
-) -> Job:
-    """Return the work of embedding a dataset; the key follows the same rule as in a run."""
-    from bench.store import digest
-
-    featurizer = spec.build()
-    document = feature_document(spec, featurizer, dataset, weights_name, fold)
-    work = Work(digest(document), spec, None if path is None else str(path), device)
-    return Job(spec.name, work, document, tuple(featurizer.card.needs))

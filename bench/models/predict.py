@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import featurize
+from bench.align import to_wells
 from bench.datasets.identity import NEGATIVE
 from bench.embed import Failure
 from bench.entrants import Spec, known
 from bench.errors import BenchError
 from bench.execute import Executor
 from bench.models import folder
-from bench.models.fit import job_of, to_wells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,7 @@ def predict(
     known_as = dataset.wells.reset_index(drop=True)
     conditions = _conditions(opened, known_as, dataset.name)
     features, failures = _features(opened, dataset, store, settings, tick)
-    X, control = to_wells(features, known_as), _controls(known_as)
+    X, control = to_wells(features.wells, features.X, known_as), _controls(known_as)
     found = [opened.model.predict(own, control, X) for own in conditions]
     wells = pd.concat(conditions, ignore_index=True)
     values, share = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -166,7 +166,7 @@ def _features(
         settings.plugins,
         saved.spec["aggregate"],
     )
-    job = job_of(opened.weights, saved.weights, saved.fold, spec, dataset, settings.device)
+    job = featurize.job_of(spec, dataset, saved.weights, opened.weights, saved.fold, settings.device)
     with Executor(settings.processes) as executor:
         result = featurize.ensure(store, dataset, [job], executor, tick)[job.work.key]
     if not result.parts:

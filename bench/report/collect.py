@@ -82,11 +82,7 @@ def collect(store: Store, request: Request, tick: Tick) -> tuple[Leaderboard, Ma
         )
     current = chosen if request.older else entries.newest(chosen)
     records = _in_order(current)
-    loaded = []
-    for done, record in enumerate(records, start=1):
-        loaded.append(entries.load_entry(store, record))
-        tick("reading runs", done, len(records))
-    ranked = Leaderboard(loaded, tick=tick)
+    ranked = Leaderboard(entries.load_entries(store, records, tick), tick=tick)
     by_run = {record["run"]: record for record in records}
     _check_named(ranked, request.readouts)
     boards = {}

@@ -7,7 +7,6 @@ and the floor are those of this store, and so is every score.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import tempfile
 from dataclasses import dataclass, field
@@ -208,8 +207,6 @@ def _commit(
     plugins: tuple[str, ...],
 ) -> str:
     """Score the predictions and commit them as a run of its own, marked as imported."""
-    from bench.store.tables import write_table
-
     scored = known(plugins).get("tasks", floor["task"])().score(problem.data, problem.folds, results)
     cost = {n: _cost(own["cost"].get(n)) for n in ("seconds", "peak_memory_mb")}
     shared = ("task", "layer", "dataset", "protocol", "folds_hash", "problem", "metric")
@@ -231,18 +228,8 @@ def _commit(
         folder = runs.fold_folder(run, result.id.repeat, result.id.fold)
         store.commit(folder, functools.partial(runs.save_fold, result=result), {"key": run, "chosen": {}})
 
-    def write_record(into: Path) -> None:
-        text = json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True)
-        (into / "record.json").write_text(text, encoding="utf-8")
-
-    store.commit(
-        f"scores/run={run}",
-        lambda into: write_table(into / "scores.parquet", scored.scores, {}),
-        {"key": run},
-    )
-    store.commit(f"summands/run={run}", lambda into: runs.save_scored(into, scored), {"key": run})
     spent = provenance(**cost, features={"seconds": 0.0, "peak_memory_mb": 0.0})
-    store.commit(f"runs/run={run}", write_record, {"key_document": document, "provenance": spent})
+    runs.commit_run(store, run, scored, record, document, spent)
     return run
 
 
