@@ -31,6 +31,7 @@ from timm.optim import Lion  # noqa: E402
 
 REPORT_SECONDS = 1.0
 CHECKPOINT_SECONDS = 20.0
+_CPU_FULL = "can't allocate memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class Loop:
 
     @contextmanager
     def memory(self, when: str) -> Iterator[None]:
-        """Name the setting to change where the device's memory ends inside.
+        """Name the setting to change where memory ends inside, the device's or NumPy's.
 
         Every part of a step needs memory of its own: the first of an optimiser makes its momenta, a sum over
         processes a copy of all gradients.
@@ -190,7 +191,10 @@ class Loop:
         """
         try:
             yield
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            # for a CPU's memory torch has no class of its own
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and _CPU_FULL not in str(error):
+                raise
             msg = (
                 f"{self.recipe.name}: the device's memory ended {when}; {self.recipe.memory_remedy}; "
                 f"{self._last_good()}"

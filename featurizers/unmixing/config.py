@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -17,6 +18,12 @@ Start = Literal["identity", "random"]
 
 NAME = "unmixing"
 
+CONCENTRATIONS = 1024
+"""The most that are taken: each is one more number per pixel of a step, and per row of the store."""
+
+EDGE = 1024
+"""The longest edge of the lattice: that of all blocks of 2 × 2 pixels of a camera of 2,048 × 2,048."""
+
 
 @dataclass(frozen=True)
 class UnmixingConfig:
@@ -28,7 +35,7 @@ class UnmixingConfig:
     Parameters
     ----------
     concentrations
-        K; 0 for as many as there are channels.
+        K, at most 1,024; 0 for as many as there are channels.
     intensity
         Of a pixel's grey level x in [0, 1]: ``"linear"``, x itself, in which bleed-through adds up;
         ``"log1p"``, ln(1 + 65535 x). Both are centred and scaled per channel by median and spread of the
@@ -44,9 +51,9 @@ class UnmixingConfig:
         Pixels of the whole image, or of ``"objects"``: those inside any mask; the whole image where a field
         has no object.
     binning, pixels
-        Blocks of so many pixels squared are averaged first; so many blocks of a field are then used, on a
-        square lattice (of objects: evenly in reading order), some twice where there are fewer. 0: all
-        blocks of the image, for fields of one size.
+        Blocks of so many pixels squared are averaged first; so many blocks of a field are then used, a square
+        number up to 1,024², on a square lattice (of objects: evenly in reading order), some twice where there
+        are fewer. 0: all blocks of the image, for fields of one size.
     steps, batch, lr
         Adam: steps, wells per step, peak learning rate, which falls to 0 along a cosine.
     weights
@@ -73,7 +80,27 @@ class UnmixingConfig:
                 "channel"
             )
             raise FeaturizerError(msg)
-        check(NAME, self, positive=("binning", "steps", "batch", "lr"), not_negative=("pixels",))
+        if self.concentrations > CONCENTRATIONS:
+            msg = (
+                f"{NAME}: concentrations is {self.concentrations:,}; it must be at most {CONCENTRATIONS:,}, "
+                "because every pixel of a step holds so many numbers in memory"
+            )
+            raise FeaturizerError(msg)
+        check(NAME, self, positive=("binning", "steps", "batch"), not_negative=("pixels",), rates=("lr",))
+        if self.pixels > EDGE**2:
+            msg = (
+                f"{NAME}: pixels is {self.pixels:,}; it must be at most {EDGE**2:,} ({EDGE:,} × {EDGE:,}), "
+                "because a training holds so many of every field in memory"
+            )
+            raise FeaturizerError(msg)
+        edge = math.isqrt(self.pixels)
+        if edge**2 != self.pixels:
+            nearest = f"{edge**2:,} or {(edge + 1) ** 2:,}"
+            msg = (
+                f"{NAME}: pixels is {self.pixels:,}, no square number, and blocks are taken on a square "
+                f"lattice; set {nearest}"
+            )
+            raise FeaturizerError(msg)
         if self.region == "objects" and not self.pixels:
             msg = f"{NAME}: fields have different numbers of object pixels; with region=objects set pixels"
             raise FeaturizerError(msg)

@@ -28,7 +28,7 @@ class Unmixing(TrainedFeaturizer["Unmixer"]):
 
     card = Card(
         name=NAME,
-        version="1",
+        version="2",
         title="Learnt channel unmixing for fluorescence",
         citation=(
             "Of this benchmark: the fluorescence counterpart of the learnt stain matrix of Dawood et al. "
@@ -76,7 +76,8 @@ class Unmixing(TrainedFeaturizer["Unmixer"]):
         values = np.zeros((len(fields), width), np.float32)
         for k, field in enumerate(fields):
             given = torch.from_numpy(sampled(field, self.config)[None])
-            found = in_memory(network, given, device=device, unit="field", remedy="lower pixels")
+            remedy = "lower pixels or concentrations"
+            found = in_memory(network, given, device=device, unit="field", remedy=remedy)
             values[k] = found[0].numpy()
             if not np.isfinite(values[k]).all():
                 msg = f"{where(field)}: the concentrations are not finite; check its pixels"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featurizers.base import FeaturizerError
 from featurizers.fields import foreground, grey_levels, where
+from featurizers.training.schedules import stream
 from featurizers.unmixing.config import NAME, UnmixingConfig
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ COUNTS = 65535.0
 """Grey levels of a 16-bit image, whose logarithm is taken whatever the image's own depth."""
 
 SCALED = 1 << 22
-"""Pixels that median and spread are taken of; of more, every so-manieth."""
+"""Pixels that median and spread are taken of; of more, one drawn from each of so many equal parts."""
 
 
 def sampled(field: Field, config: UnmixingConfig) -> NDArray[np.float32]:
@@ -64,14 +66,19 @@ def binned(planes: NDArray[np.float64], edge: int) -> NDArray[np.float64]:
     return means
 
 
-def scale(intensities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def scale(intensities: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return median and spread (C,) of intensities (n, P, C), in float64 before they are rounded.
 
     The spread is 1.4826 times the median absolute deviation, the standard deviation where that is 0 (half of
     the pixels are equal), and infinite where all are: such a channel says nothing and becomes 0.
     """
     flat = intensities.reshape(-1, intensities.shape[-1])
-    flat = flat[:: max(1, len(flat) // SCALED)].astype(np.float64)
+    if len(flat) > SCALED:
+        # each part gives one pixel wherever in it, as a fixed stride may see a single column of the lattice
+        rng = np.random.default_rng(stream(seed, "pixels that scale", 0).initial_seed())
+        places = (np.arange(SCALED) + rng.random(SCALED)) * (len(flat) / SCALED)
+        flat = flat[np.minimum(places.astype(np.int64), len(flat) - 1)]
+    flat = flat.astype(np.float64)
     median = np.median(flat, axis=0)
     spread = 1.4826 * np.median(np.abs(flat - median), axis=0)
     std = flat.std(axis=0)
@@ -83,13 +90,12 @@ def scale(intensities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
 def _lattice(levels: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
     """Return (C, edge²) of planes (C, H, W) on a square lattice, or all of them for 0 pixels."""
     if pixels:
-        edge = max(1, round(pixels**0.5))
+        edge = math.isqrt(pixels)
         rows, columns = (((np.arange(edge) + 0.5) * n / edge).astype(np.int64) for n in levels.shape[1:])
         levels = levels[:, rows[:, None], columns[None, :]]
     return levels.reshape(len(levels), -1)
 
 
 def _evenly(levels: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
-    """Return (C, edge²) of (C, n), as many as the lattice has."""
-    count = max(1, round(pixels**0.5)) ** 2
-    return levels[:, ((np.arange(count) + 0.5) * levels.shape[1] / count).astype(np.int64)]
+    """Return so many of (C, n)."""
+    return levels[:, ((np.arange(pixels) + 0.5) * levels.shape[1] / pixels).astype(np.int64)]

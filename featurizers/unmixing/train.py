@@ -95,7 +95,7 @@ def train(
     ------
     FeaturizerError
         When the table or the pixels are wrong, no well with readouts has a field, the loss is no longer
-        finite, or the work folder belongs to another training.
+        finite, memory ends, or the work folder belongs to another training.
     """
     device = parallel.join(context.device)
     wells = of_table(table)
@@ -108,10 +108,11 @@ def train(
     }
     loop = Loop(network, _recipe(config), context, made_as)
     if not loop.done:
-        intensities, owner = collect(fields, wells, config, loop.report)
-        step = Steps(network, config, context.seed, intensities, owner, wells.targets, device)
-        if loop.step == 0:
-            step.prepare([channel.name for channel in fields.channels])
+        with loop.memory("before the first step"):
+            intensities, owner = collect(fields, wells, config, loop.report)
+            step = Steps(network, config, context.seed, intensities, owner, wells.targets, device)
+            if loop.step == 0:
+                step.prepare([channel.name for channel in fields.channels])
         loop.run(step.accumulate, checkpoint_seconds=checkpoint_seconds)
     return Trained(network.unmixer.eval())
 
@@ -175,7 +176,7 @@ class Steps:
 
     def prepare(self, channels: list[str]) -> None:
         """Scale the pixels, and whiten the pooled concentrations of the start."""
-        median, spread = scale(self.intensities)
+        median, spread = scale(self.intensities, self.seed)
         flat = [name for name, own in zip(channels, spread, strict=True) if np.isinf(own)]
         if flat:
             warnings.warn(
@@ -219,5 +220,5 @@ def _recipe(config: UnmixingConfig) -> Recipe:
         rate=lambda step: cosine(step, config.steps, config.lr, 0.0),
         decay=lambda _: 0.0,
         remedy="lower lr, or choose a bounded nonlinearity (tanh)",
-        memory_remedy="lower batch or pixels",
+        memory_remedy="lower batch, pixels or concentrations",
     )

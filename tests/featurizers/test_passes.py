@@ -79,7 +79,7 @@ def test_a_field_that_does_not_fit_is_an_error_with_the_setting_to_change(monkey
     unmixing._trained = Trained(unmixing.architecture(len(fields[0].channels)))
     unmixing._origin = Origin(tuple(channel.name for channel in fields[0].channels))
     monkeypatch.setattr(Unmixer, "forward", ended)
-    with pytest.raises(FeaturizerError, match="does not hold one field; lower pixels, or device=cpu"):
+    with pytest.raises(FeaturizerError, match="one field; lower pixels or concentrations, or device=cpu"):
         unmixing.embed(fields)
     monkeypatch.setattr(StainRegressors, "forward", ended)
     with pytest.raises(FeaturizerError, match="does not hold one field; lower pixels, or device=cpu"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -167,6 +168,13 @@ def test_memory_that_ends_in_another_part_of_a_step_names_the_setting_too(tmp_pa
     with pytest.raises(
         FeaturizerError, match=r"memory ended in step 1 of 12; lower micro_batch or batch, or"
     ):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize("array", [lambda: torch.empty(1 << 50), lambda: np.empty(1 << 50)])
+def test_memory_that_ends_on_a_cpu_names_the_setting_too(tmp_path, monkeypatch, array):
+    monkeypatch.setattr(Loop, "_one", lambda *_: array())
+    with pytest.raises(FeaturizerError, match=r"memory ended in step 1 of 12; lower micro_batch or batch"):
         run(tmp_path)
 
 

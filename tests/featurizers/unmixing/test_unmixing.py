@@ -18,7 +18,7 @@ from featurizers.training.targets import Targets
 from featurizers.unmixing import Unmixing, UnmixingConfig
 from featurizers.unmixing.config import PRESETS
 from featurizers.unmixing.model import Regression, squared_error, start
-from featurizers.unmixing.pixels import binned, sampled, scale
+from featurizers.unmixing.pixels import SCALED, binned, sampled, scale
 from featurizers.unmixing.train import Steps, collect, of_table, train
 
 CHANNELS = (Channel("A"), Channel("B"))
@@ -350,6 +350,29 @@ def test_median_and_spread_are_robust_and_a_constant_channel_is_infinitely_wide(
     assert 1.8 < spread[3] < 2.2
 
 
+@pytest.mark.parametrize("period", [3, 4, 31, 32])
+def test_a_pattern_as_long_as_a_stride_does_not_mislead_median_and_spread(monkeypatch, period):
+    """On a lattice of 31 or 32 columns a stride of so many pixels sees one column of every field."""
+    monkeypatch.setattr("featurizers.unmixing.pixels.SCALED", 4096)
+    x = np.random.default_rng(0).normal(1, 0.1, (32 * period, 128, 1)).astype(np.float32)
+    flat = x.reshape(-1)
+    flat[::period] += 4
+    assert len(flat) == 4096 * period, "every so-manieth would be a bright one"
+    median, spread = scale(x)
+    exact = np.median(flat)
+    assert median[0] == pytest.approx(exact, abs=0.02)
+    assert spread[0] == pytest.approx(1.4826 * np.median(np.abs(flat - exact)), rel=0.1)
+
+
+def test_the_pixels_that_scale_are_all_of_few_and_of_many_a_draw_that_follows_the_seed(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(10, 100, 1)).astype(np.float32)
+    assert x.size < SCALED
+    assert scale(x)[0] == scale(x, 1)[0] == np.median(x)
+    monkeypatch.setattr("featurizers.unmixing.pixels.SCALED", 99)
+    assert scale(x) == scale(x)
+    assert scale(x) != scale(x, 1)
+
+
 class Stop(Exception):
     pass
 
@@ -457,8 +480,44 @@ def test_wrong_images_are_refused_with_their_place(tmp_path):
         ({"binning": 0}, "binning is 0; it must be positive"),
         ({"nonlinearity": "sigmoid"}, "choose one of identity, relu, softplus, tanh"),
         ({"lr": 0.0}, "lr is 0.0"),
+        ({"concentrations": 1025}, "concentrations is 1,025; it must be at most 1,024, because every pixel"),
+        ({"concentrations": 10**12}, "concentrations is 1,000,000,000,000; it must be at most 1,024"),
+        (
+            {"pixels": 1025**2},
+            r"pixels is 1,050,625; it must be at most 1,048,576 \(1,024 × 1,024\), because",
+        ),
+        ({"pixels": 1000}, "pixels is 1,000, no square number, .* square lattice; set 961 or 1,024"),
+        ({"pixels": 2, "region": "objects"}, "pixels is 2, no square number, .*; set 1 or 4"),
     ],
 )
 def test_a_wrong_setting_is_refused(change, reason):
     with pytest.raises(FeaturizerError, match=reason):
         replace(SMALL, **change)
+
+
+def test_the_largest_settings_and_every_square_are_taken():
+    largest = replace(SMALL, concentrations=1024, pixels=1024**2)
+    assert largest.pixels == 1_048_576
+    for edge in (1, 2, 3, 31, 32, 1023):
+        assert sampled(noise(wells=1)[0][0], replace(SMALL, pixels=edge**2)).shape == (edge**2, 2)
+
+
+@pytest.mark.parametrize("place", ["featurizers.unmixing.train.sampled", "featurizers.unmixing.train.scale"])
+@pytest.mark.parametrize("numbers", [lambda *_: torch.empty(1 << 50), lambda *_: np.empty(1 << 50)])
+def test_where_memory_ends_the_settings_that_help_are_named(tmp_path, monkeypatch, place, numbers):
+    fields, table = noise()
+    monkeypatch.setattr(place, numbers)
+    with pytest.raises(
+        FeaturizerError, match=r"before the first step; lower batch, pixels or concentrations"
+    ):
+        fitted(SMALL, fields, table, tmp_path)
+
+
+def test_where_a_step_is_too_large_for_the_device_the_settings_that_help_are_named(tmp_path, monkeypatch):
+    def ended(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    fields, table = noise()
+    monkeypatch.setattr(Steps, "accumulate", ended)
+    with pytest.raises(FeaturizerError, match=r"memory ended in step 1 of 6; lower batch, pixels or conc"):
+        fitted(SMALL, fields, table, tmp_path)
