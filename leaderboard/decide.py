@@ -161,7 +161,8 @@ def skill_interval(a: Summands, level: float = 0.05, *, measured: bool = True) -
     """Interval of one run's mean skill (D2, linearised fold values).
 
     The target is the expected skill of the procedure trained on n (1 - 1/K) perturbations drawn from the
-    same population, not that of the model trained on these data. ``measured`` as in :func:`decide`.
+    same population, not that of the model trained on these data. ``measured`` as in :func:`decide`. No skill
+    is above 1, so an interval that would pass it ends there; it covers as often as before.
     """
     size = design(a.folds)
     nothing = Interval(a.skill, math.nan, math.nan, math.nan)
@@ -170,7 +171,7 @@ def skill_interval(a: Summands, level: float = 0.05, *, measured: bool = True) -
     values = -fold_means(a.loss - (1.0 - a.skill) * a.floor_loss, a.folds)
     error = math.sqrt(a.variance_factor * size.factor * float(values.var(ddof=1)))
     half = t_quantile(size.df, level) * error
-    return Interval(a.skill, a.skill - half, a.skill + half, error)
+    return Interval(a.skill, a.skill - half, min(a.skill + half, 1.0), error)
 
 
 def decide(

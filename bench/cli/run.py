@@ -220,7 +220,8 @@ def _execute(settings: Settings, *, json_: bool) -> int:
         )
     else:
         show_terminal(boards)
-        ui.out().print(f"\nStored in {done.store.root}. Recompute scores: bench verify RUN", markup=False)
+        if done.report.runs:
+            ui.out().print(f"\nStored in {done.store.root}. Recompute scores: bench verify RUN", markup=False)
         for line in _remarks(done):
             ui.err().print(line, markup=False)
     return PARTIAL if done.report.failures else 0

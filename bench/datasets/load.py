@@ -272,6 +272,10 @@ def with_plate_and_well(frame: pd.DataFrame, uri: str, perturbation: str) -> pd.
         )
     number = frame.groupby(perturbation, sort=False).cumcount() + 1
     names = [p if n == 1 else f"{p}#{n}" for p, n in zip(frame[perturbation], number, strict=True)]
+    # A well that names no perturbation is named by its row, so that reports can say which one it is.
+    names = [
+        n if p else f"row {i}" for i, (n, p) in enumerate(zip(names, frame[perturbation], strict=True), 1)
+    ]
     frame = frame.copy()
     frame.insert(0, PLATE, NO_PLATE)
     frame.insert(1, WELL, names)

@@ -158,9 +158,9 @@ def describe(layer: Layer, frame: pd.DataFrame, table: pd.DataFrame, units: Unit
 
 
 def label(layer: Layer, frame: pd.DataFrame, row: int) -> str:
-    """Return a layer row's key as a person reads it."""
+    """Return a layer row's key as a person reads it, or the row's number where the key is empty."""
     values = ((c, frame[c].iloc[row]) for c in layer.key)
-    return "/".join(f"{v:.6g}" if c == DOSE else str(v) for c, v in values)
+    return "/".join(f"{v:.6g}" if c == DOSE else str(v) for c, v in values) or f"row {row + 1}"
 
 
 def _one_dose_unit(

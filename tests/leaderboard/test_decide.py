@@ -83,6 +83,15 @@ def test_the_interval_of_one_run_uses_linearised_fold_values(make_folds):
     assert (found.low, found.high) == pytest.approx((a.skill - half, a.skill + half))
 
 
+def test_no_interval_of_a_skill_passes_one(make_folds):
+    rng = np.random.default_rng(7)
+    floor = np.ones((5, 23, 17))
+    error = np.where(np.arange(23) == 3, 0.5, 1e-3)[None, :, None] * rng.uniform(0.5, 1.5, floor.shape)
+    found = skill_interval(summands(error, floor, make_folds(5, 5, 23, 7)))
+    assert found.estimate + (found.estimate - found.low) > 1.0
+    assert found.high == 1.0
+
+
 def test_the_variance_is_the_larger_of_raw_and_linear(make_folds):
     a, b, table = pair(11, make_folds)
     found = decide(a, b, margin=0.0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.datasets import join, load
+from bench.datasets import join, join_report, load
 from bench.datasets.settings import quoted
 from bench.datasets.tables import as_text, column_names, natural, normalise_well, read_frame
 from bench.errors import DatasetError
@@ -168,6 +168,21 @@ def test_profiles_per_treatment_need_no_plates(tmp_path):
     assert wells["Metadata_Plate"].tolist() == ["-", "-", "-"]
     assert wells["Metadata_Well"].tolist() == ["b", "a", "b#2"]
     assert set(wells["Metadata_pert_type"]) == {"trt"}
+
+
+def test_a_treatment_without_a_name_is_called_by_its_row(tmp_path):
+    (tmp_path / "wells.csv").write_text("Metadata_Compound,Metadata_x\nb,1\n,2\n")
+    (tmp_path / "rna.csv").write_text("Metadata_Compound,g\nb,1.0\n,2.0\n")
+    (tmp_path / "dataset.toml").write_text(
+        'schema_version = 1\nname = "t"\nversion = "1"\nperturbation = "Metadata_Compound"\n'
+        '[wells]\ntable = "wells.csv"\n'
+        '[[layers]]\nname = "rna"\ntable = "rna.csv"\nkind = "abundance"\nscale = "log"\n'
+        'key = ["Metadata_Compound"]\n'
+    )
+    dataset = load(tmp_path)
+    report = join_report(dataset, dataset.layer("rna"), dataset.wells)
+    assert report.wells_unnamed == ("-/row 2",)
+    assert report.rows_without_wells == ("row 2",)
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "tsv", "parquet", "h5ad", "h5ad-sparse", "h5ad-layer"])
