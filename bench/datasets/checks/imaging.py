@@ -95,9 +95,8 @@ def _segmentation(
 
 @dataclass(frozen=True)
 class _Field:
-    """One field: its place in words, its masks' files, and the image (URI, region) whose size they have."""
+    """One field: its masks' files, and the image (URI, region) whose size they have."""
 
-    place: str
     masks: Mapping[str, str]
     image: tuple[str, str]
 
@@ -118,7 +117,7 @@ def _fields(dataset: Dataset, config: Any) -> Iterator[_Field]:
         except DatasetError:
             continue  # a channel without a row is a finding of the image table
         first = next(s for s in stored if s is not None)
-        yield _Field("/".join(place), files, (first.uri, first.region))
+        yield _Field(files, (first.uri, first.region))
 
 
 def _masks(dataset: Dataset, config: Any, report: Callable[[str, int, int], None] | None) -> list[Finding]:
