@@ -74,6 +74,7 @@ class UnmixingConfig:
     weights: str = ""
 
     def __post_init__(self) -> None:
+        check(NAME, self, positive=("binning", "steps", "batch", "lr"), not_negative=("pixels",))
         if self.concentrations < 0:
             msg = (
                 f"{NAME}: concentrations is {self.concentrations}; it must be 1 or more, or 0 for one per "
@@ -86,7 +87,6 @@ class UnmixingConfig:
                 "because every pixel of a step holds so many numbers in memory"
             )
             raise FeaturizerError(msg)
-        check(NAME, self, positive=("binning", "steps", "batch"), not_negative=("pixels",), rates=("lr",))
         if self.pixels > EDGE**2:
             msg = (
                 f"{NAME}: pixels is {self.pixels:,}; it must be at most {EDGE**2:,} ({EDGE:,} × {EDGE:,}), "
