@@ -85,8 +85,9 @@ class TowerSettings:
         check(
             name,
             self,
-            positive=("window_height", "window_width", "rescale", "planes", "dim", "bits", "hidden"),
+            positive=("window_height", "window_width", "planes", "dim", "bits", "hidden"),
             not_negative=("radius", "hidden_layers"),
+            factors=("rescale",),
         )
         if not self.blocks or min(self.blocks) < 1:
             msg = f"{name}: blocks is {self.blocks}; name one or more stages of at least one block"
@@ -172,14 +173,13 @@ class CloomeConfig(TowerSettings):
         check(
             NAME,
             self,
-            positive=("steps", "lr", "beta", "cycles"),
+            positive=("steps", "beta", "cycles"),
             not_negative=("weight_decay", "clip"),
+            below_one=("warmup_share",),
+            rates=("lr",),
         )
         if self.batch < 2:
             msg = f"{NAME}: batch is {self.batch}; a contrast needs at least 2 pairs"
-            raise FeaturizerError(msg)
-        if not 0 <= self.warmup_share < 1:
-            msg = f"{NAME}: warmup_share is {self.warmup_share}; it must lie in [0, 1)"
             raise FeaturizerError(msg)
         if self.augment == "dihedral" and self.window_height != self.window_width:
             msg = (

@@ -120,8 +120,15 @@ class DinoConfig:
         check(
             self.entrant,
             self,
-            positive=(*sizes, *temperatures, "local_size", "steps", "batch", "lr_per_256", "scale"),
-            not_negative=("local_crops", "micro_batch", "crops_per_field", "clip", "weight_decay", "jitter"),
+            positive=(*sizes, *temperatures, "local_size", "steps", "batch"),
+            not_negative=(
+                *("local_crops", "micro_batch", "crops_per_field", "clip", "jitter", "frozen_epochs"),
+                *("weight_decay", "weight_decay_end"),
+            ),
+            below_one=("drop_path", "channel_drop", "momentum", "centre_momentum", "warmup_share"),
+            at_most_one=("min_lr", "teacher_warmup_share"),
+            rates=("lr_per_256",),
+            factors=("scale", "mlp_ratio"),
         )
         for whole, part in (("crop", "patch"), ("local_size", "patch"), ("dim", "heads")):
             if getattr(self, whole) % getattr(self, part):
@@ -130,13 +137,12 @@ class DinoConfig:
                     f"{part}={getattr(self, part)}; change one of them"
                 )
                 raise FeaturizerError(msg)
-        for name in ("drop_path", "channel_drop", "momentum", "centre_momentum", "warmup_share"):
-            if not 0 <= getattr(self, name) < 1:
-                msg = f"{self.entrant}: {name} is {getattr(self, name)}; it must lie in [0, 1)"
-                raise FeaturizerError(msg)
         for low, high in (("global_low", "global_high"), ("local_low", "local_high")):
             if not 0 < getattr(self, low) <= getattr(self, high) <= 1:
-                msg = f"{self.entrant}: {low} and {high} must satisfy 0 < {low} <= {high} <= 1"
+                msg = (
+                    f"{self.entrant}: {low} is {getattr(self, low)} and {high} {getattr(self, high)}; they "
+                    f"must satisfy 0 < {low} <= {high} <= 1"
+                )
                 raise FeaturizerError(msg)
 
     @property

@@ -57,7 +57,7 @@ class FoundationConfig:
     rgb: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check(type(self).__name__, self, positive=("crop", "scale", "input_size"))
+        check(type(self).__name__, self, positive=("crop", "input_size"), factors=("scale",))
         if len(self.mean) != len(self.std) or any(s <= 0 for s in self.std):
             msg = f"mean={self.mean} and std={self.std} must be equally many, and each std positive"
             raise FeaturizerError(msg)

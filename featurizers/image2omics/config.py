@@ -83,8 +83,9 @@ class Image2OmicsConfig:
         check(
             NAME,
             self,
-            positive=("bag_units", "bag_tiles", "steps", "lr", "inference_seeds"),
+            positive=("bag_units", "bag_tiles", "steps", "inference_seeds"),
             not_negative=("triplet_steps", "weight_decay", "inference_tiles"),
+            rates=("lr",),
         )
         if self.backbone == "file" and not self.weights:
             msg = (

@@ -129,8 +129,12 @@ class MaeConfig:
         check(
             "mae",
             self,
-            positive=(*sizes, "steps", "batch", "lr", "scale", "mlp_ratio"),
+            positive=(*sizes, "steps", "batch"),
             not_negative=(*batches, "clip", "layer_scale", "weight_decay"),
+            below_one=("beta1", "beta2", "warmup_share"),
+            at_most_one=("fourier_weight", "foreground_weight"),
+            rates=("lr",),
+            factors=("scale", "mlp_ratio"),
         )
         for whole, part in (("crop", "patch"), ("dim", "heads"), ("decoder_dim", "decoder_heads")):
             if getattr(self, whole) % getattr(self, part):
@@ -150,9 +154,6 @@ class MaeConfig:
                 f"mae: mask_ratio={self.mask_ratio} keeps {self.visible} of {self.tokens} patches; "
                 "it must lie between 0 and 1 and keep at least one"
             )
-            raise FeaturizerError(msg)
-        if not (0 <= self.fourier_weight <= 1 and 0 <= self.foreground_weight <= 1 > self.warmup_share >= 0):
-            msg = "mae: fourier_weight and foreground_weight must lie in [0, 1] and warmup_share in [0, 1)"
             raise FeaturizerError(msg)
         if self.batch_fields and self.batch % self.batch_fields:
             msg = f"mae: batch={self.batch} is no multiple of batch_fields={self.batch_fields}; change one"

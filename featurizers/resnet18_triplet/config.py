@@ -119,8 +119,10 @@ class TripletConfig:
         check(
             NAME,
             self,
-            positive=("crop", "scale", "hidden", "dim", "tiles", "steps", "lr", "inference_seeds"),
+            positive=("crop", "hidden", "dim", "tiles", "steps", "inference_seeds"),
             not_negative=("margin", "weight_decay", "clip", "inference_tiles", "micro_batch"),
+            rates=("lr",),
+            factors=("scale",),
         )
         for name in ("classes", "wells"):
             if getattr(self, name) < 2:

@@ -57,7 +57,7 @@ class StainConfig:
     lr: float = 0.01
 
     def __post_init__(self) -> None:
-        check(NAME, self, positive=("epsilon", "steps", "batch", "lr"), not_negative=("pixels",))
+        check(NAME, self, positive=("epsilon", "steps", "batch"), not_negative=("pixels",), rates=("lr",))
 
 
 _DEFAULT = StainConfig()

@@ -166,7 +166,8 @@ class TideConfig(DinoConfig):
                 *(*widths, "teacher_hidden", "student_hidden", "bits", "pairs", "cells", "temperature"),
                 *("checks", "held_out", "neighbours"),
             ),
-            not_negative=("self_supervision_weight", "teacher_weight", "radius"),
+            not_negative=("self_supervision_weight", "teacher_weight", "radius", "mae_weight_decay"),
+            rates=("mae_lr",),
         )
         if self.self_supervision == "mae":
             self.mae()

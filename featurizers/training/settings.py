@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from featurizers.base import FeaturizerError
@@ -15,31 +16,77 @@ ClipRule = Literal["global-norm", "per-tensor"]
 Compile = Literal["none", "default"]
 
 
-def check(name: str, config: Any, *, positive: Iterable[str] = (), not_negative: Iterable[str] = ()) -> None:
-    """Refuse a value outside its menu, and a number outside its range.
+LARGEST_NUMBER = 3.4e38
+"""Beyond it a float32 is infinite, and torch refuses a number in words of its own."""
+
+LARGEST_COUNT = 2**31 - 1
+
+LARGEST_FACTOR = 64.0
+"""Of sizes: a larger one is a typing error that would end in memory."""
+
+
+def check(
+    name: str,
+    config: Any,
+    *,
+    positive: Iterable[str] = (),
+    not_negative: Iterable[str] = (),
+    below_one: Iterable[str] = (),
+    at_most_one: Iterable[str] = (),
+    rates: Iterable[str] = (),
+    factors: Iterable[str] = (),
+) -> None:
+    """Refuse a value outside its menu, what is no number, and a number outside its range.
 
     Parameters
     ----------
     name
         The entrant, for messages.
     config
-        A dataclass; fields whose type is a ``Literal`` have a menu.
+        A dataclass; fields whose type is a ``Literal`` have a menu, those of ``int`` and ``float`` are
+        numbers, and no number may be infinite or NaN.
+    positive, not_negative, below_one, at_most_one
+        Fields in (0, ∞), [0, ∞), [0, 1) and [0, 1].
+    rates
+        Learning rates, in (0, 1]: Adam and Lion move a weight by about as much in one step.
+    factors
+        What sizes are multiplied with, in (0, 64].
 
     Raises
     ------
     FeaturizerError
-        Naming the first field that is wrong, and what it may be.
+        Naming the first field that is wrong, its value, and what it may be.
     """
-    for key, hint in get_type_hints(type(config)).items():
-        value = getattr(config, key)
-        if get_origin(hint) is Literal and value not in get_args(hint):
-            msg = f"{name}: {key} is {value!r}; choose one of {', '.join(map(str, get_args(hint)))}"
+    for key, hint in _hints(type(config)).items():
+        wanted = _wanted(getattr(config, key), hint)
+        if wanted:
+            msg = f"{name}: {key} is {getattr(config, key)!r}; {wanted}"
             raise FeaturizerError(msg)
-    for key in positive:
-        if not 0 < getattr(config, key) < float("inf"):
-            msg = f"{name}: {key} is {getattr(config, key)}; it must be positive"
-            raise FeaturizerError(msg)
-    for key in not_negative:
-        if not 0 <= getattr(config, key) < float("inf"):
-            msg = f"{name}: {key} is {getattr(config, key)}; it must be 0 or more"
-            raise FeaturizerError(msg)
+    for keys, fits, range_ in (
+        (positive, lambda x: x > 0, "be positive"),
+        (not_negative, lambda x: x >= 0, "be 0 or more"),
+        (below_one, lambda x: 0 <= x < 1, "lie in [0, 1)"),
+        (at_most_one, lambda x: 0 <= x <= 1, "lie in [0, 1]"),
+        (rates, lambda x: 0 < x <= 1, "be positive and at most 1, about what a weight moves in one step"),
+        (factors, lambda x: 0 < x <= LARGEST_FACTOR, f"be positive and at most {LARGEST_FACTOR:.0f}"),
+    ):
+        for key in keys:
+            if not fits(getattr(config, key)):
+                msg = f"{name}: {key} is {getattr(config, key)}; it must {range_}"
+                raise FeaturizerError(msg)
+
+
+@lru_cache  # of a handful of classes, each asked for whenever a config is made
+def _hints(config: type) -> dict[str, Any]:
+    return get_type_hints(config)
+
+
+def _wanted(value: Any, hint: Any) -> str:
+    """Return what a field of this type may be, if ``value`` is not that."""
+    if get_origin(hint) is Literal and value not in get_args(hint):
+        return f"choose one of {', '.join(map(str, get_args(hint)))}"
+    if hint is int and not (isinstance(value, int) and abs(value) <= LARGEST_COUNT):
+        return f"it must be a whole number up to {LARGEST_COUNT:,}"
+    if hint is float and not (isinstance(value, int | float) and abs(value) <= LARGEST_NUMBER):
+        return f"it must be a number up to {LARGEST_NUMBER:g}"
+    return ""

@@ -74,7 +74,7 @@ class UnmixingConfig:
     weights: str = ""
 
     def __post_init__(self) -> None:
-        check(NAME, self, positive=("binning", "steps", "batch", "lr"), not_negative=("pixels",))
+        check(NAME, self, positive=("binning", "steps", "batch"), not_negative=("pixels",), rates=("lr",))
         if self.concentrations < 0:
             msg = (
                 f"{NAME}: concentrations is {self.concentrations}; it must be 1 or more, or 0 for one per "

@@ -68,4 +68,4 @@ def test_two_processes_train_the_weights_of_one_and_they_can_be_given(
 @pytest.mark.slow
 def test_the_reason_of_a_process_that_failed_is_said(screen: Path, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"loss .* gradient norm .*; lower lr or clip"):
-        trained(screen, Store(tmp_path / "s"), tmp_path / "logs", 2, lr="1e30", clip="0")
+        trained(screen, Store(tmp_path / "s"), tmp_path / "logs", 2, weight_decay="1e30", clip="0")
