@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -57,19 +57,20 @@ def check(
     FeaturizerError
         Naming the first field that is wrong, its value, and what it may be.
     """
-    for key, hint in _hints(type(config)).items():
+    for key, hint in _hints(config.__class__).items():
         wanted = _wanted(getattr(config, key), hint)
         if wanted:
             msg = f"{name}: {key} is {getattr(config, key)!r}; {wanted}"
             raise FeaturizerError(msg)
-    for keys, fits, range_ in (
+    ranges: tuple[tuple[Iterable[str], Callable[[float], bool], str], ...] = (
         (positive, lambda x: x > 0, "be positive"),
         (not_negative, lambda x: x >= 0, "be 0 or more"),
         (below_one, lambda x: 0 <= x < 1, "lie in [0, 1)"),
         (at_most_one, lambda x: 0 <= x <= 1, "lie in [0, 1]"),
         (rates, lambda x: 0 < x <= 1, "be positive and at most 1, about what a weight moves in one step"),
         (factors, lambda x: 0 < x <= LARGEST_FACTOR, f"be positive and at most {LARGEST_FACTOR:.0f}"),
-    ):
+    )
+    for keys, fits, range_ in ranges:
         for key in keys:
             if not fits(getattr(config, key)):
                 msg = f"{name}: {key} is {getattr(config, key)}; it must {range_}"
