@@ -1,6 +1,7 @@
 """Which step's weights are kept: those whose features name the drug of held-out images best.
 
-The held-out images are of training interventions, are not trained on, and no readout is looked at.
+The held-out images are of training interventions, are not trained on, and no readout is looked at. They are
+held out with all of their wells: what a well looks like would otherwise name its intervention.
 """
 
 from __future__ import annotations
@@ -102,15 +103,17 @@ def digest(named: Labels) -> str:
 
 
 def split(crops: CropFile, named: Labels, config: TideConfig, seed: int) -> Split:
-    """Hold out ``config.held_out`` images of each intervention, drawn with the seed; at most half of its own.
+    """Hold out images of each intervention, drawn with the seed, in whole wells or one by one.
 
-    An intervention with one image holds out none; that is said. What is drawn of one does not depend on
+    Of the wells (or images) of an intervention so many are taken, in the order drawn, as have
+    ``config.held_out`` images, at most half. An intervention with a single one holds out none, for nothing
+    could answer for it; that is said, and its images are references. What is drawn of one does not depend on
     the others.
 
     Raises
     ------
     FeaturizerError
-        When no intervention has two images with a cell.
+        When no intervention has two wells (or images) with a cell.
     """
     names = sorted(set(named.values()))
     number = {name: k for k, name in enumerate(names)}
@@ -118,31 +121,45 @@ def split(crops: CropFile, named: Labels, config: TideConfig, seed: int) -> Spli
     for field in np.unique(crops.field):
         if crops.wells[field] in named:
             label[field] = number[named[crops.wells[field]]]
-    asked, few, single = [], [], []
+    asked, few, single = [np.zeros(0, np.int64)], 0, 0
     for k, name in enumerate(names):
-        images = np.flatnonzero(label == k)
-        count = min(config.held_out, len(images) // 2)
-        if not count:
-            single.append(name)
-        elif count < config.held_out:
-            few.append(name)
+        parts = _parts(np.flatnonzero(label == k), crops, config)
         rng = np.random.default_rng(stream(seed, f"held-out images of {name}", 0).initial_seed())
-        asked.append(rng.permutation(images)[:count])
-    held_out = np.sort(np.concatenate([np.zeros(0, np.int64), *asked]))
+        order = rng.permutation(len(parts))[: len(parts) // 2]
+        count = 0
+        for part in order:
+            if count < config.held_out:
+                asked.append(parts[part])
+                count += len(parts[part])
+        single += not count
+        few += 0 < count < config.held_out
+    held_out = np.sort(np.concatenate(asked))
+    by_wells = config.held_out_by == "wells"
     if not len(held_out):
         msg = (
-            f"{NAME}: no training perturbation has two images, of which checkpoint=knn could hold one out; "
-            "set checkpoint=last"
+            f"{NAME}: no training perturbation has two {config.held_out_by} with a cell, of which "
+            f"checkpoint=knn could hold one out; set checkpoint=last{', or held_out_by=images' * by_wells}"
         )
         raise FeaturizerError(msg)
     if few or single:
+        half = "half of whose wells have no more" if by_wells else "half of whose images are no more"
         warnings.warn(
-            f"{NAME}: checkpoint=knn holds out half of the images of {len(few)} of {len(names)} training "
-            f"perturbations, which have fewer than {2 * config.held_out}, and none of {len(single)} that "
-            "have one or none",
+            f"{NAME}: checkpoint=knn holds out fewer than {config.held_out} images of {few} of {len(names)} "
+            f"training perturbations, {half}, and none of {single} with a single "
+            f"{'well' if by_wells else 'image'} or none",
             stacklevel=3,
         )
     return Split(held_out, np.setdiff1d(np.flatnonzero(label >= 0), held_out), label)
+
+
+def _parts(images: NDArray[np.int64], crops: CropFile, config: TideConfig) -> list[NDArray[np.int64]]:
+    """Return what of an intervention's images is held out together."""
+    if config.held_out_by == "images":
+        return [images[k : k + 1] for k in range(len(images))]
+    own: dict[tuple[str, str], list[int]] = {}
+    for image in images.tolist():
+        own.setdefault(crops.wells[image], []).append(image)
+    return [np.array(some, np.int64) for some in own.values()]
 
 
 def accuracy(

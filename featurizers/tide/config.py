@@ -22,6 +22,7 @@ Target = Literal["detached", "joint"]
 Read = Literal["encoder", "student"]
 Fingerprint = Literal["fcfp", "ecfp"]
 Checkpoint = Literal["last", "knn"]
+HeldOutBy = Literal["wells", "images"]
 
 NAME = "tide"
 
@@ -102,10 +103,15 @@ class TideConfig(DinoConfig):
     checkpoint
         Which step's weights are embedded with: the ``"last"``; ``"knn"`` (paper): those of the check, out of
         ``checks`` evenly spread over the steps, whose features name the drug of held-out images best, the
-        later of equals. ``held_out`` images (paper: 10) of each training intervention, at most half of its
-        own, are then not trained on, and the ``neighbours`` (paper: 20) nearest other images vote; see
+        later of equals. ``held_out`` images (paper: 10) of each training intervention are then not trained
+        on, and the ``neighbours`` (paper: 20) nearest other images vote; see
         :mod:`featurizers.tide.choice`. How often is not known: a check per epoch of the paper's 400 is our
         reading.
+    held_out_by
+        ``"wells"`` (our reading): whole wells are held out until they have ``held_out`` images, at most half
+        of an intervention's, so that no field of a held-out image's own well votes or is trained on.
+        ``"images"``: ``held_out`` single images, at most half of an intervention's, whose well may be
+        recognised in the place of the intervention; what the notes on the paper say leaves both open.
     mask_ratio, fourier_weight, decoder_dim, decoder_depth, decoder_heads, mae_lr, mae_weight_decay
         Of the masked autoencoder, see :class:`featurizers.mae.MaeConfig`.
     """
@@ -146,6 +152,7 @@ class TideConfig(DinoConfig):
     checkpoint: Checkpoint = "last"
     checks: int = 10
     held_out: int = 10
+    held_out_by: HeldOutBy = "wells"
     neighbours: int = 20
 
     mask_ratio: float = 0.75

@@ -33,7 +33,7 @@ class Tide(TrainedFeaturizer["Reader"]):
 
     card = Card(
         name=NAME,
-        version="1",
+        version="2",
         title="Intervention-aware distillation from transcriptomes",
         citation=(
             "Chen, Liu, Gu & Zhang 2026, Intervention-Aware Multiscale Representation Learning from Imaging "

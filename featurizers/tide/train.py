@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
@@ -128,7 +128,8 @@ def train(
             alone = partial(mae_gradient, network.alone, config.mae(), batches)
         guidance = None
         if pairs is not None:
-            guidance = Guidance(network, config, context.seed, crops, statistics, device, pairs)
+            held_out = () if images is None else {crops.wells[f] for f in images.held_out}
+            guidance = Guidance(network, config, context.seed, crops, statistics, device, pairs, held_out)
         if images is not None:
             assert network.kept is not None
             choice = Choice(
@@ -215,7 +216,15 @@ def _gradient(
 
 
 class Guidance:
-    """Teacher and student on one training's pairs."""
+    """Teacher and student on one training's pairs.
+
+    Parameters
+    ----------
+    crops
+        Of the images that are trained on.
+    held_out
+        Wells with images that are not, to choose the checkpoint.
+    """
 
     def __init__(
         self,
@@ -226,6 +235,7 @@ class Guidance:
         statistics: Statistics | None,
         device: torch.device,
         pairs: Pairs,
+        held_out: Collection[tuple[str, str]] = (),
     ) -> None:
         self.network, self.config, self.seed = network, config, seed
         self.crops, self.statistics, self.device, self.pairs = crops, statistics, device, pairs
@@ -237,6 +247,13 @@ class Guidance:
         self._wells = np.array([k for k, some in enumerate(self._crops) if len(some)], np.int64)
         if not len(self._wells):
             msg = f"{NAME}: no well with a transcriptome has a cell; check the segmentation"
+            asked = [well for well in pairs.wells if well in held_out]
+            if asked:
+                msg = (
+                    f"{NAME}: no image of a well with a transcriptome is left to pair, as those of "
+                    f"{len(asked)} such wells are held out to choose the checkpoint; lower held_out, or set "
+                    "checkpoint=last"
+                )
             raise FeaturizerError(msg)
 
     def of_step(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

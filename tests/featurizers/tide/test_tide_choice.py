@@ -48,6 +48,15 @@ def several(wells=4):
     return source, table, crops_of(source)
 
 
+def plate(wells):
+    """Crops without content of drugs with wells of so many fields each, and the drug of each well."""
+    counts = [(f"{drug}/{k}", drug, n) for drug, own in wells.items() for k, n in enumerate(own)]
+    fields = [("P1", name) for name, _, n in counts for _ in range(n)]
+    empty = np.zeros((len(fields), 1, 1, 1), np.float32)
+    crops = CropFile(empty, empty[:, 0] == 0, np.arange(len(fields)), tuple(fields))
+    return crops, {("P1", name): drug for name, drug, _ in counts}
+
+
 def chooser(source, table, config=KNN):
     crops = crops_of(source)
     network = _network(config, 2, 0, None)
@@ -94,7 +103,8 @@ def test_the_vote_is_that_of_a_loop_and_of_scikit_learn(neighbours):
 def test_held_out_images_are_of_training_interventions_only_and_at_most_half_of_each():
     _, table, crops = several()
     trained = table[table["perturbation"] != "benzene"]  # benzene is tested, DMSO the control
-    with pytest.warns(UserWarning, match="half of the images of 2 of 2 .* fewer than 20, and none of 0"):
+    said = "fewer than 10 images of 2 of 2 training .*, half of whose wells have no more, and none of 0"
+    with pytest.warns(UserWarning, match=said):
         found = split(crops, labels(trained), KNN, 0)
     drug = table["perturbation"].to_numpy()
     assert sorted(drug[found.held_out]) == ["aspirin"] * 2 + ["ethanol"] * 2
@@ -103,6 +113,64 @@ def test_held_out_images_are_of_training_interventions_only_and_at_most_half_of_
     assert (found.label[np.isin(drug, ["benzene", "DMSO"])] == -1).all()
     one = split(crops, labels(trained), replace(KNN, held_out=1), 0)
     assert sorted(drug[one.held_out]) == ["aspirin", "ethanol"]
+
+
+@pytest.mark.filterwarnings("ignore:tide")
+def test_whole_wells_are_held_out_until_there_are_enough_images_and_at_most_half_of_an_interventions():
+    crops, named = plate({"many": [3] * 12, "uneven": [1, 6, 6, 2], "few": [2] * 3, "single": [9]})
+    found = split(crops, named, KNN, 0)
+    wells = {part: {crops.wells[f] for f in getattr(found, part)} for part in ("held_out", "reference")}
+    assert not wells["held_out"] & wells["reference"], "no sister field of a held-out image answers"
+    left = {crops.wells[f] for f in crops.without(found.held_out).field}
+    assert not wells["held_out"] & left, "nor is one trained on"
+    assert wells["held_out"] | wells["reference"] == set(named)
+    taken = [named[well] for well in wells["held_out"]]
+    assert {name: taken.count(name) for name in named.values()} == {
+        "many": 4, "uneven": 2, "few": 1, "single": 0
+    }  # fmt: skip
+    rest = split(crops, named, replace(KNN, held_out=1), 0)
+    assert sorted(named[crops.wells[f]] for f in rest.held_out).count("many") == 3, "one well of three fields"
+
+
+@pytest.mark.filterwarnings("ignore:tide")
+def test_features_that_know_the_well_and_not_the_intervention_name_no_more_than_chance():
+    """With sister fields of its well among the references the same features name nearly every image."""
+    crops, named = plate({f"drug-{k:02d}": [6] * 4 for k in range(20)})
+    rng = np.random.default_rng(0)
+    number = {well: k for k, well in enumerate(sorted(named))}
+    own = np.array([number[well] for well in crops.wells])
+    rows = torch.from_numpy(rng.normal(size=(len(number), 16))[own] + 0.1 * rng.normal(size=(len(own), 16)))
+    share = {}
+    for unit in ("wells", "images"):
+        found = split(crops, named, replace(KNN, held_out_by=unit), 0)
+        assert len(found.held_out) >= 200
+        asked, reference = (torch.from_numpy(part) for part in (found.held_out, found.reference))
+        label = torch.from_numpy(found.label)
+        share[unit] = accuracy(rows[asked], label[asked], rows[reference], label[reference], 20)
+    assert share["images"] > 0.9
+    assert share["wells"] < 3 / 20
+
+
+@pytest.mark.filterwarnings("ignore:tide")
+def test_where_each_well_has_one_field_wells_and_images_are_the_same_draw():
+    crops, named = plate({f"drug-{k}": [1] * 7 for k in range(5)})
+    for held_out in (1, 2, 10):
+        config = replace(KNN, held_out=held_out)
+        by_well = split(crops, named, config, 3)
+        by_image = split(crops, named, replace(config, held_out_by="images"), 3)
+        np.testing.assert_array_equal(by_well.held_out, by_image.held_out)
+
+
+@pytest.mark.filterwarnings("ignore:tide")
+def test_where_every_image_to_be_paired_is_held_out_the_settings_to_change_are_named(tmp_path):
+    source, table, crops = several(wells=2)
+    held_out = split(crops, labels(table), KNN, 0).held_out
+    table.loc[np.setdiff1d(np.arange(len(table)), held_out), table.columns[-5:]] = np.nan
+    config = replace(KNN, pairing="well")
+    said = "3 such wells are held out to choose the checkpoint; lower held_out, or set checkpoint=last"
+    with pytest.raises(FeaturizerError, match=said):
+        train(source, table, config, FitContext(folder(tmp_path, "knn")))
+    train(source, table, replace(config, checkpoint="last"), FitContext(folder(tmp_path, "last")))
 
 
 @pytest.mark.filterwarnings("ignore:tide")
@@ -116,16 +184,24 @@ def test_what_is_held_out_follows_the_seed_and_no_other_intervention():
     assert without.tolist() == [k for k in found if drug[k] != "aspirin"]
 
 
-def test_an_intervention_with_one_image_holds_out_none_and_where_all_have_one_it_is_refused():
+def test_an_intervention_with_one_well_holds_out_none_and_where_all_have_one_it_is_refused():
     _, table, crops = several(wells=2)
     few = table.drop(index=table.index[0])  # ethanol keeps one
-    with pytest.warns(UserWarning, match="half of the images of 2 of 3 .* and none of 1 that have one"):
+    with pytest.warns(UserWarning, match="fewer than 10 images of 2 of 3 .* none of 1 with a single well"):
         found = split(crops, labels(few), KNN, 0)
     assert sorted(table["perturbation"].to_numpy()[found.held_out]) == ["aspirin", "benzene"]
     assert 1 in found.reference
     single = table.drop_duplicates("perturbation")
-    with pytest.raises(FeaturizerError, match=r"no training perturbation has two images.*checkpoint=last"):
+    with pytest.raises(FeaturizerError, match=r"no training perturbation has two wells .*checkpoint=last"):
         split(crops, labels(single), KNN, 0)
+    several_fields = plate({"ethanol": [5], "aspirin": [5]})
+    with pytest.raises(FeaturizerError, match=r"two wells .*; set checkpoint=last, or held_out_by=images"):
+        split(*several_fields, KNN, 0)
+    images = replace(KNN, held_out_by="images")
+    with pytest.warns(UserWarning, match="10 images of 2 of 2 .* half of whose images are no more"):
+        assert len(split(*several_fields, images, 0).held_out) == 4
+    with pytest.raises(FeaturizerError, match=r"no training perturbation has two images .*checkpoint=last$"):
+        split(crops, labels(single), images, 0)
     for nothing in (None, table.drop(columns="perturbation")):
         with pytest.raises(FeaturizerError, match="names; set checkpoint=last"):
             labels(nothing)
@@ -314,6 +390,8 @@ def test_the_papers_choice_is_that_of_the_preset_paper():
         replace(CONFIG, checkpoint="best")
     with pytest.raises(FeaturizerError, match="neighbours is 0; it must be positive"):
         replace(CONFIG, neighbours=0)
+    with pytest.raises(FeaturizerError, match="held_out_by is 'plates'; choose one of wells, images"):
+        replace(CONFIG, held_out_by="plates")
 
 
 @pytest.mark.filterwarnings("ignore:tide")
