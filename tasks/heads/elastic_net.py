@@ -12,6 +12,7 @@ that one menu of u and ρ serves readouts of any scale. Objective, algorithm and
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class ElasticNetConfig:
     tolerance
         Largest duality gap of a fit, as a share of the objective without features.
     iterations
-        Looks at all gradients per fit; ``gap_`` tells who reached the limit.
+        Looks at all gradients per fit; a warning and ``gap_`` tell who reached the limit.
     block
         Readouts per block of products; bounds the memory.
     """
@@ -95,7 +96,7 @@ class ElasticNet(Head):
     """
 
     name = "elastic-net"
-    version = "2"
+    version = "3"
     saved = ("_origin", "coef_", "intercept_", "logistic_")
 
     def __init__(self, config: ElasticNetConfig | None = None) -> None:
@@ -142,6 +143,13 @@ class ElasticNet(Head):
         for own in self._blocks(np.flatnonzero(np.isfinite(alpha))):
             fit = self._solve(rows, Y[:, own], mask[:, own], alpha[own], ratio[own], None)
             self.coef_[:, own], self.intercept_[own], self.gap_[own] = fit.b.T, fit.c, fit.gap
+        if (far := self.gap_ > self.config.tolerance).any():
+            warnings.warn(
+                f"elastic-net: {far.sum()} of {T} readouts ended {self.gap_.max():.1e} from their optimum, "
+                f"above the tolerance of {self.config.tolerance:.0e}; raise iterations or lower l1_ratios",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return self
 
     def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

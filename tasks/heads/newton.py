@@ -93,7 +93,13 @@ def _newton(
         r -= r.mean()
         lam, beta = l1[t], l2[t]
         g = x @ r
-        least = np.inf
+        # The gap of the start: steps that end early must not leave a worse one.
+        least = 0.0
+        for j in range(D):
+            least += lam * np.abs(b[t, j]) + 0.5 * beta * b[t, j] ** 2
+            least += 0.5 * (max(g[j] - lam, 0.0) + min(g[j] + lam, 0.0)) ** 2 / beta
+        for i in range(m):
+            least += 0.5 * w[i] * residual[t, rows[i]] ** 2 + r[i] * (0.5 * r[i] / w[i] - v[i])
         for step in range(steps):
             active = np.flatnonzero(np.abs(g) > lam)
             a = len(active)

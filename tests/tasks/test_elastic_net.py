@@ -91,6 +91,58 @@ def test_newton_on_the_dual_and_coordinate_descent_find_the_same_fits(logistic, 
     np.testing.assert_allclose(ours.c, other.c, atol=1e-3 * size)
 
 
+@pytest.mark.parametrize("logistic", [False, True], ids=["squared", "log loss"])
+@pytest.mark.parametrize("ratio", [0.99, 0.999])
+@pytest.mark.parametrize("alike", [0.0, 0.9], ids=["independent", "resembling"])
+def test_newton_reaches_the_optimum_of_weak_penalties_that_are_almost_a_lasso(logistic, ratio, alike):
+    rng = np.random.default_rng(0)
+    X = np.sqrt(1 - alike) * rng.normal(size=(500, 100))
+    X += np.sqrt(alike) * rng.normal(size=(5, 100))[rng.integers(0, 5, 500)]
+    X -= X.mean(axis=1, keepdims=True)
+    Y = np.where(rng.random((3, 500)) < 0.03, rng.normal(size=(3, 500)), 0.0) @ X + 2 * rng.normal(
+        size=(3, 100)
+    )
+    Y = calls(Y.T).T if logistic else Y
+    largest = np.abs((Y - Y.mean(axis=1, keepdims=True)) @ X.T).max(axis=1)
+    l1 = 0.01 * largest
+    l2 = l1 * (1 - ratio) / ratio
+    fit = solve(X, Y, np.ones(Y.shape, bool), l1, l2, logistic=logistic)
+    assert (fit.gap <= 1e-4).all()
+    if logistic:
+        return
+    for t in range(3):
+        best = Reference(alpha=l1[t] / ratio / 100, l1_ratio=ratio, tol=1e-8, max_iter=100_000).fit(X.T, Y[t])
+        theirs = objective(best.coef_, best.intercept_, X, Y[t], l1[t], l2[t])
+        nothing = ((Y[t] - Y[t].mean()) ** 2).sum() / 2
+        assert objective(fit.b[t], fit.c[t], X, Y[t], l1[t], l2[t]) - theirs <= 1e-4 * nothing
+
+
+def objective(b, c, X, y, l1, l2):
+    return ((y - c - b @ X) ** 2).sum() / 2 + l1 * np.abs(b).sum() + l2 / 2 * (b**2).sum()
+
+
+def test_newton_steps_that_end_early_leave_no_worse_than_they_found(monkeypatch):
+    X, Y, _, _ = problem(m=40, D=120)
+    X = (X - X.mean(axis=0)).T.copy()
+    strength = 0.02 * np.abs(X @ (Y - Y.mean(axis=0))).max(axis=0)
+    given = (X, Y.T.copy(), np.ones(Y.T.shape, bool), 0.99 * strength, 0.01 * strength)
+    near = solve(*given, logistic=False, tolerance=1e-3)
+    monkeypatch.setattr(newton, "STEPS", 1)
+    again = solve(*given, near, logistic=False, tolerance=1e-12, iterations=2)
+    for t in range(8):
+        before, after = (objective(f.b[t], f.c[t], X, Y[:, t], 0.99 * strength[t], 0.01 * strength[t])
+                         for f in (near, again))  # fmt: skip
+        assert after <= before + near.gap[t] * ((Y[:, t] - Y[:, t].mean()) ** 2).sum() / 2
+
+
+def test_a_fit_that_ends_short_of_its_optimum_warns_and_says_what_to_do():
+    X, Y, mask, groups = problem(D=200)
+    config = ElasticNetConfig(LogGrid(1e-3, 1e-3, 1), (1.0,), tolerance=1e-8, iterations=2)
+    with pytest.warns(RuntimeWarning, match=r"elastic-net: \d of 8 readouts ended .* raise iterations"):
+        head = ElasticNet(config).fit(X, Y, mask, groups)
+    assert (head.gap_ > 1e-8).any()
+
+
 def test_a_row_far_out_on_the_right_side_of_separable_calls_keeps_no_fit_from_its_optimum():
     X, Y, _, _ = problem(m=40, D=120)
     Y = calls(Y)
