@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from featurizers.base import FeaturizerError
-from featurizers.training.settings import Precision, check
+from featurizers.training.settings import Compile, Precision, check
 
 Downsample = Literal["average", "convolution"]
 Pooling = Literal["windows", "global"]
@@ -141,8 +141,13 @@ class CloomeConfig(TowerSettings):
         over that share of the steps, then falls to 0 along so many cosines.
     clip
         Largest gradient norm, 0 for none.
+    average
+        Decay a of a moving average of the weights, w̄ <- a w̄ + (1 - a) w after every step, which is then what
+        the training leaves; batch normalisation's running statistics stay those of the last step. 0: none.
     precision
         Arithmetic of the towers in training; objective and embedding are always float32.
+    compile
+        ``"default"`` compiles the towers in training with ``torch.compile`` (needs a C++ compiler).
     weights
         Folder of weights that ``save`` wrote after a training with these settings; nothing is then trained.
         Empty: it is trained on this data set.
@@ -165,7 +170,9 @@ class CloomeConfig(TowerSettings):
     warmup_share: float = 1 / 12
     cycles: int = 1
     clip: float = 0.0
+    average: float = 0.0
     precision: Precision = "float32"
+    compile: Compile = "none"
     weights: str = ""
 
     def __post_init__(self) -> None:
@@ -175,7 +182,7 @@ class CloomeConfig(TowerSettings):
             self,
             positive=("steps", "beta", "cycles"),
             not_negative=("weight_decay", "clip"),
-            below_one=("warmup_share",),
+            below_one=("warmup_share", "average"),
             rates=("lr",),
         )
         if self.batch < 2:

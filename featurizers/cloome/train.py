@@ -160,6 +160,8 @@ def recipe(config: CloomeConfig) -> Recipe:
         rate=lambda step: rate(step, config),
         decay=lambda _: config.weight_decay,
         clip=config.clip,
+        average=config.average,
+        compile=config.compile,
         remedy="lower lr or set clip",
         memory_remedy="lower batch, or window_height and window_width",
     )

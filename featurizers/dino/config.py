@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from featurizers.base import FeaturizerError
 from featurizers.crops import Background, Border, MaskName
-from featurizers.training.settings import ClipRule, Precision, Standardise, check
+from featurizers.training.settings import ClipRule, Compile, Precision, Standardise, check
 
 Pooling = Literal["cls", "avg"]
 
@@ -54,6 +54,8 @@ class DinoConfig:
         Largest gradient norm, 0 for none; the released code clips each tensor alone.
     precision
         Arithmetic of the forward pass in training; embedding is always float32.
+    compile
+        ``"default"`` compiles student and teacher in training with ``torch.compile`` (needs a C++ compiler).
     pooling
         What is read of the teacher's last block: the class token or the mean over patch tokens.
     weights
@@ -108,6 +110,7 @@ class DinoConfig:
     clip: float = 3.0
     clip_rule: ClipRule = "per-tensor"
     precision: Precision = "float32"
+    compile: Compile = "none"
 
     pooling: Pooling = "cls"
     weights: str = ""

@@ -47,7 +47,8 @@ def train(
     device = parallel.join(context.device)
     made_as = {"config": asdict(config), "seed": context.seed, "channels": [c.name for c in fields.channels]}
     network = SelfDistillation(config, len(fields.channels), context.seed).to(device)
-    loop = Loop(network, recipe(config), context, made_as, groups=network.groups())
+    towers = [network.student, network.teacher]
+    loop = Loop(network, recipe(config), context, made_as, groups=network.groups(), compiled=towers)
     statistics = None
     if loop.state.get("statistics") is not None:
         statistics = Statistics.from_json(loop.state["statistics"])
@@ -185,5 +186,6 @@ def recipe(config: DinoConfig) -> Recipe:
         decay=lambda step: cosine(step, config.steps, config.weight_decay, config.weight_decay_end),
         clip=config.clip,
         clip_rule=config.clip_rule,
+        compile=config.compile,
         remedy="lower lr_per_256 or clip",
     )

@@ -64,6 +64,9 @@ class MaeConfig:
     warmup, warmup_share, clip
         One-cycle schedule, see :func:`featurizers.mae.schedule.one_cycle`; largest gradient norm (0: no
         clipping).
+    average
+        Decay a of a moving average of the weights, w̄ <- a w̄ + (1 - a) w after every step, which is then what
+        the training leaves. 0: none.
     precision
         Arithmetic of the forward pass in training; embedding is always float32.
     compile
@@ -116,6 +119,7 @@ class MaeConfig:
     warmup: Warmup = "cosine"
     warmup_share: float = 0.1
     clip: float = 1.0
+    average: float = 0.0
     precision: Precision = "float32"
     compile: Compile = "none"
 
@@ -131,7 +135,7 @@ class MaeConfig:
             self,
             positive=(*sizes, "steps", "batch"),
             not_negative=(*batches, "clip", "layer_scale", "weight_decay"),
-            below_one=("beta1", "beta2", "warmup_share"),
+            below_one=("beta1", "beta2", "warmup_share", "average"),
             at_most_one=("fourier_weight", "foreground_weight"),
             rates=("lr",),
             factors=("scale", "mlp_ratio"),

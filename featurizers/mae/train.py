@@ -105,6 +105,7 @@ def recipe(config: MaeConfig) -> Recipe:
         rate=rate,
         decay=lambda _: config.weight_decay,
         clip=config.clip,
+        average=config.average,
         compile=config.compile,
     )
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from featurizers.base import FeaturizerError
 from featurizers.crops import Background, Border, MaskName
-from featurizers.training.settings import Precision, check
+from featurizers.training.settings import Compile, Precision, check
 
 PoolingPoint = Literal["tile-embeddings", "backbone-features"]
 Fallback = Literal["farthest", "skip"]
@@ -69,8 +69,13 @@ class TripletConfig:
         AdamW.
     clip
         Largest gradient norm, 0 for none.
+    average
+        Decay a of a moving average of the weights, w̄ <- a w̄ + (1 - a) w after every step, which is then what
+        the training leaves; batch normalisation's running statistics stay those of the last step. 0: none.
     precision
         Arithmetic of the forward pass in training; embedding is always float32.
+    compile
+        ``"default"`` compiles the forward pass in training with ``torch.compile`` (needs a C++ compiler).
     inference_tiles, inference_seeds
         Tiles drawn per field and number of draws that are averaged; 0 tiles takes every tile once. The paper
         draws 512 per well of 16 fields three times; a field is embedded without knowing the others, so a
@@ -108,7 +113,9 @@ class TripletConfig:
     lr: float = 1e-4
     weight_decay: float = 0.01
     clip: float = 0.0
+    average: float = 0.0
     precision: Precision = "float32"
+    compile: Compile = "none"
 
     inference_tiles: int = 32
     inference_seeds: int = 3
@@ -121,6 +128,7 @@ class TripletConfig:
             self,
             positive=("crop", "hidden", "dim", "tiles", "steps", "inference_seeds"),
             not_negative=("margin", "weight_decay", "clip", "inference_tiles", "micro_batch"),
+            below_one=("average",),
             rates=("lr",),
             factors=("scale",),
         )

@@ -247,6 +247,8 @@ def _recipe(config: TripletConfig) -> Recipe:
         rate=lambda _: config.lr,
         decay=lambda _: config.weight_decay,
         clip=config.clip,
+        average=config.average,
+        compile=config.compile,
         remedy="lower lr or set clip",
         memory_remedy="lower micro_batch (wells per pass), or wells, tiles or classes",
     )

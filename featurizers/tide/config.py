@@ -31,7 +31,7 @@ _SHARED = (
     *("crop", "scale", "mask", "background", "border", "standardise", "augment"),
     *("patch", "dim", "depth", "heads", "mlp_ratio", "decoder_dim", "decoder_depth", "decoder_heads"),
     *("mask_ratio", "fourier_weight", "steps", "batch", "micro_batch", "crops_per_field", "warmup_share"),
-    *("precision", "pooling"),
+    *("precision", "compile", "pooling"),
 )
 
 

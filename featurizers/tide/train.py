@@ -95,7 +95,9 @@ def train(
         "pairs": None if pairs is None else pairs.digest(),
         "labels": None if named is None else digest(named),
     }
-    loop = Loop(network, _recipe(config, pairs), context, made_as, groups=network.groups())
+    # the image encoder alone, which embeds too, is not compiled
+    called = list(network.alone.children()) if config.self_supervision == "dino" else [network.alone]
+    loop = Loop(network, _recipe(config, pairs), context, made_as, network.groups(), called)
     statistics = None
     if loop.state.get("statistics") is not None:
         statistics = Statistics.from_json(loop.state["statistics"])

@@ -54,7 +54,7 @@ class Recipe:
         Decay of an exponential moving average of the weights, which then is what the training returns; 0 for
         none.
     compile
-        ``"default"`` compiles the network's forward pass with ``torch.compile``.
+        ``"default"`` compiles forward passes with ``torch.compile``.
     remedy, memory_remedy
         What to change when the loss is no longer finite, and when memory ends.
     """
@@ -86,6 +86,9 @@ class Loop:
         JSON values that must agree for a checkpoint to be gone on from.
     groups
         Parameters to optimise; the second group has no weight decay. None: all that need a gradient.
+    compiled
+        Modules whose forward pass is compiled if the recipe compiles: those that a step calls, and no
+        embedding, which is the same after a fit as after a load. None: the network.
 
     Attributes
     ----------
@@ -102,6 +105,7 @@ class Loop:
         context: FitContext,
         made_as: Mapping[str, Any],
         groups: Sequence[Sequence[nn.Parameter]] | None = None,
+        compiled: Sequence[nn.Module] | None = None,
     ) -> None:
         self.network, self.recipe, self.folder = network, recipe, context.workdir
         self.logs = context.logs or context.workdir
@@ -114,8 +118,11 @@ class Loop:
         self._average = copy.deepcopy(network) if recipe.average else None
         self.step = 0
         self.state = self._restore()
+        if self._average is not None and self.done:  # a training that ended, but was not saved
+            network.load_state_dict(self._average.state_dict())
         if recipe.compile == "default":
-            network.compile()
+            for module in [network] if compiled is None else compiled:
+                module.compile()
 
     @property
     def done(self) -> bool:
