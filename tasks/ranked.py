@@ -5,14 +5,13 @@ Importing this imports Numba, which takes a second: only who has many readouts d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import numba  # type: ignore[import-untyped]
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tasks.jit import compiled
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LINE = 16
@@ -50,14 +49,7 @@ def correlate(
     return cast("NDArray[np.float64]", _meet(keys, ties))
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return cast("Callable[..., Any]", numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # nowhere to keep it (a read-only installation): compile anew in each process
-        return cast("Callable[..., Any]", numba.njit(nogil=True)(function))
-
-
-@_compiled
+@compiled
 def _number(own: NDArray[np.uint64]) -> int:
     """How many of a row's sorted keys are counted."""
     n = len(own)
@@ -66,7 +58,7 @@ def _number(own: NDArray[np.uint64]) -> int:
     return n
 
 
-@_compiled
+@compiled
 def _pack(
     values: NDArray[np.float32],
     counted: NDArray[np.bool_],
@@ -95,7 +87,7 @@ def _pack(
     return finite
 
 
-@_compiled
+@compiled
 def _place(keys: NDArray[np.uint64], twice: NDArray[np.uint32]) -> NDArray[np.float64]:
     """Write twice the average rank of each counted place of sorted keys to its row; return (b,) Σ t³ − t."""
     b = len(keys)
@@ -120,7 +112,7 @@ def _place(keys: NDArray[np.uint64], twice: NDArray[np.uint32]) -> NDArray[np.fl
     return ties
 
 
-@_compiled
+@compiled
 def _meet(keys: NDArray[np.uint64], ties: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (b,) correlations from keys sorted by p, above twice the rank of y; ``ties`` (b,) are y's."""
     b = len(keys)

@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.heads import newton
+from tasks.jit import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -270,15 +271,8 @@ def _entropy(q: Array) -> Array:
 
 @functools.cache
 def kernel() -> Callable[..., None]:
-    """Compile the coordinate descent; the machine code is kept on disk where that is possible."""
-    import numba  # type: ignore[import-untyped]  # seconds to import: only who descends does
-
-    try:
-        compiled = numba.njit(cache=True, nogil=True, fastmath=newton.FAST)(_descend)
-    except RuntimeError:  # nowhere to keep it (a read-only installation): compile anew in each process
-        compiled = numba.njit(nogil=True, fastmath=newton.FAST)(_descend)
-    found: Callable[..., None] = compiled
-    return found
+    """Compile the coordinate descent."""
+    return compiled(_descend, fastmath=newton.FAST)
 
 
 def _descend(

@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.jit import compiled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -47,15 +49,8 @@ STEPS = 1000
 
 @functools.cache
 def kernel() -> Callable[..., None]:
-    """Compile the Newton steps; the machine code is kept on disk where that is possible."""
-    import numba  # type: ignore[import-untyped]  # seconds to import: only who fits does
-
-    try:
-        compiled = numba.njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")(_newton)
-    except RuntimeError:  # nowhere to keep it (a read-only installation): compile anew in each process
-        compiled = numba.njit(nogil=True, fastmath=FAST, error_model="numpy")(_newton)
-    found: Callable[..., None] = compiled
-    return found
+    """Compile the Newton steps."""
+    return compiled(_newton, fastmath=FAST, error_model="numpy")
 
 
 def _newton(
