@@ -25,6 +25,7 @@ Level = Literal["field", "cell"]
 Need = Literal["pixels", "objects", "position", "latent"]
 Source = Literal["perturbations", "structures", "readouts"]
 Repeats = Literal["all", "first"]
+Images = Literal["paired", "all"]
 
 
 class FeaturizerError(ValueError):
@@ -123,7 +124,10 @@ class Card:
     no labels) or ``inductive`` (uses perturbations, structures or readouts, so it is refitted inside
     every outer fold on training perturbations only). ``learns_from`` says what of its training table such an
     entrant reads: ``perturbations`` (by name), ``structures`` (SMILES), ``readouts``. Only who names readouts
-    is given any, and is then fitted anew on permuted ones for the run on permuted labels.
+    is given any, and is then fitted anew on permuted ones for the run on permuted labels. ``images`` says
+    which images such a one is trained on: ``paired``, of wells that stand for scored readouts, or ``all``,
+    also of treated wells without any, as far as no tested perturbation is among them. The readouts of these
+    are NaN, and they name no perturbation unless it is one of the training ones.
     ``repeats`` says in which repeats of a protocol a predictor is refitted: ``first`` for one that is dear to
     train.
     """
@@ -141,6 +145,7 @@ class Card:
     role: Role = "entrant"
     learns_from: tuple[Source, ...] = ()
     repeats: Repeats = "all"
+    images: Images = "paired"
 
 
 @dataclass(frozen=True, slots=True)

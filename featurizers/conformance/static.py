@@ -11,7 +11,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from featurizers.base import Card, Featurizer, FeaturizerError, FitScope, Level, Need, Repeats, Role, Source
+from featurizers.base import (
+    Card,
+    Featurizer,
+    FeaturizerError,
+    FitScope,
+    Images,
+    Level,
+    Need,
+    Repeats,
+    Role,
+    Source,
+)
 from featurizers.conformance.subject import NotApplicable, Subject, Violation
 
 HEAVY = ("torch", "torchvision", "timm", "tensorflow", "jax", "cellpose", "transformers")
@@ -52,10 +63,16 @@ def card(subject: Subject) -> str:
         ("card.fit_scope", {found.fit_scope}, get_args(FitScope)),
         ("card.role", {found.role}, get_args(Role)),
         ("card.repeats", {found.repeats}, get_args(Repeats)),
+        ("card.images", {found.images}, get_args(Images)),
         ("level", {getattr(subject.cls, "level", "field")}, get_args(Level)),
     ):
         if given - set(known):
             raise Violation(f"{label} holds {sorted(given - set(known))}; known are {', '.join(known)}")
+    if found.images == "all" and "readouts" not in found.learns_from:
+        raise Violation(
+            'card.images is "all", which is for one that learns from readouts: add "readouts" to '
+            "card.learns_from, or leave card.images out"
+        )
     trainable = getattr(subject.cls, "trainable", True)  # a predictor always is
     if trainable == (found.fit_scope == "pretrained"):
         wanted = "'transductive' or 'inductive'" if trainable else "'pretrained'"

@@ -82,7 +82,7 @@ class Split:
 
 
 def labels(table: pd.DataFrame | None) -> Labels:
-    """Return the intervention of each treated well of a training table, by plate and name.
+    """Return the intervention of each well of a training table that names one, by plate and name.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def labels(table: pd.DataFrame | None) -> Labels:
     if table is None or PERTURBATION not in table.columns:
         msg = f"{NAME}: checkpoint=knn asks for the training perturbations' names; set checkpoint=last"
         raise FeaturizerError(msg)
-    treated = table[~controls(table)]
+    treated = table[~controls(table) & table[PERTURBATION].notna()]
     rows = treated[[PLATE, WELL, PERTURBATION]].astype(str).itertuples(index=False, name=None)
     return {(plate, well): name for plate, well, name in rows}
 

@@ -27,8 +27,8 @@ class Tide(TrainedFeaturizer["Reader"]):
     A codebook V has a row per training drug. The teacher h_t sees the image with its dose, a transcriptome of
     the same drug with its own dose, and basal expression; the student h_s sees the image. With
     P = softmax(V h / (τ ‖h‖)) and y the true drug, training minimises
-    KL(P_t ‖ P_s) - α log P_t(y) + β L_ssl, the last on all images. Without a pair it is L_ssl alone. It
-    learns from perturbations, structures and readouts, so it is refitted in every outer fold.
+    KL(P_t ‖ P_s) - α log P_t(y) + β L_ssl, the last on all images, paired or not. Without a pair it is L_ssl
+    alone. It learns from perturbations, structures and readouts, so it is refitted in every outer fold.
     """
 
     card = Card(
@@ -44,11 +44,13 @@ class Tide(TrainedFeaturizer["Reader"]):
         channel_rule="any number of channels, mixed in one patch embedding; fixed by the training data",
         input_size="single-cell crops, 32 px (tiny) to 224 px (paper)",
         trained_on=(
-            "the training perturbations of each outer fold: images, names, structures and paired readouts"
+            "the training perturbations of each outer fold: images, names, structures and paired readouts; "
+            "images of perturbations that no fold tests"
         ),
         needs=("pixels", "objects"),
         fit_scope="inductive",
         learns_from=("perturbations", "structures", "readouts"),
+        images="all",
     )
     Config = TideConfig
     presets: ClassVar[Mapping[str, Any]] = PRESETS
@@ -61,6 +63,9 @@ class Tide(TrainedFeaturizer["Reader"]):
     interventions: tuple[str, ...] = ()
     """Drugs of the codebook, in the order of its rows; none where there were no pairs."""
 
+    unpaired: tuple[str, ...] = ()
+    """Plate and name of the wells that no intervention was named for: their images alone were learnt from."""
+
     checks: tuple[tuple[int, float], ...] = ()
     """Steps and accuracies of the checks that the checkpoint was chosen by; none for the last step."""
 
@@ -71,10 +76,12 @@ class Tide(TrainedFeaturizer["Reader"]):
 
     def train(self, fields: FieldSource, table: Any, context: FitContext) -> Trained[Reader]:
         """Train on the crops of ``fields`` and on ``table``: drug, dose, structure and readouts of wells."""
+        from featurizers.tide.pairs import unpaired
         from featurizers.tide.train import train
 
         file = self.paths.get("transcriptome")
         trained, self.interventions, self.checks = train(fields, table, self.config, context, file)
+        self.unpaired = unpaired(table)
         return trained
 
     def architecture(self, channels: int) -> Reader:
@@ -138,11 +145,13 @@ class Tide(TrainedFeaturizer["Reader"]):
         return forward
 
     def save(self, folder: Path) -> None:
-        """Write what every trained featurizer writes, the codebook's drugs in order, and the checks."""
+        """Write what every trained featurizer writes, the codebook's drugs, unpaired wells, and checks."""
         from featurizers.training.files import write_json
 
         super().save(folder)
         record: dict[str, Any] = {"interventions": list(self.interventions)}
+        if self.unpaired:
+            record["unpaired"] = list(self.unpaired)
         if self.checks:
             record["checks"] = [list(check) for check in self.checks]
         write_json(folder / DRUGS, record)
@@ -157,6 +166,7 @@ class Tide(TrainedFeaturizer["Reader"]):
             msg = f"{folder / DRUGS} does not list the codebook's interventions; fit again"
             raise FeaturizerError(msg)
         self.interventions = tuple(found)
+        self.unpaired = tuple(str(well) for well in record.get("unpaired", ()))
         try:
             self.checks = tuple((int(step), float(score)) for step, score in record.get("checks", ()))
         except (TypeError, ValueError):

@@ -72,6 +72,9 @@ def of_table(table: pd.DataFrame | None, config: TideConfig, file: Path | None =
 
     Parameters
     ----------
+    table
+        Rows that name no perturbation are of images alone, as are controls: they are in no pair and give the
+        codebook no row.
     file
         Embeddings that stand in the place of the table's readouts.
 
@@ -88,13 +91,14 @@ def of_table(table: pd.DataFrame | None, config: TideConfig, file: Path | None =
     check_finite(NAME, table, values)
     control = controls(table)
     measured = ~np.isnan(values).all(axis=1) if values.shape[1] else np.zeros(len(table), bool)
-    if not (measured & ~control).any():
+    named = ~control & table[PERTURBATION].notna().to_numpy()
+    if not (measured & named).any():
         _zero("no training well has a readout" if values.shape[1] else "the training table has no readouts")
         return None
     name = table[PERTURBATION].astype(str).to_numpy()
-    known = _structures(table[~control], config)
+    known = _structures(table[named], config)
     number_of = {own: k for k, own in enumerate(known)}
-    drug = np.array([-1 if c else number_of.get(n, -1) for n, c in zip(name, control, strict=True)], np.int64)
+    drug = np.array([number_of.get(n, -1) if t else -1 for n, t in zip(name, named, strict=True)], np.int64)
     context = _context(table, config)
     rows = np.flatnonzero(measured & (drug >= 0))
     candidates = {
@@ -129,6 +133,14 @@ def of_table(table: pd.DataFrame | None, config: TideConfig, file: Path | None =
         profile_dose=dose[rows],
         basal=mean_of_controls,
     )
+
+
+def unpaired(table: pd.DataFrame | None) -> tuple[str, ...]:
+    """Return plate and name of the treated wells that name no perturbation, in order."""
+    if table is None or PERTURBATION not in table.columns:
+        return ()
+    own = table[~controls(table) & table[PERTURBATION].isna()]
+    return tuple(sorted(f"{plate}/{well}" for plate, well in zip(own[PLATE], own[WELL], strict=True)))
 
 
 def embedded(table: pd.DataFrame, file: Path) -> NDArray[np.float64]:

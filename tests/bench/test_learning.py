@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from bench import learning, weights
 from bench import problem as problems
@@ -73,10 +74,11 @@ class Learner(Featurizer):
         self.seen = json.loads((folder / "seen.json").read_text())
 
     def embed(self, fields):
-        values = [[float(sum(self.seen["given"].values())) + i] for i in range(len(fields))]
+        values = [[float(np.nansum([*self.seen["given"].values()])) + i] for i in range(len(fields))]
         return Embedding(np.array(values, np.float32), np.arange(len(fields)))
 '''
 READS = Card("c", "1", "t", "c", "l", "r", "i", "t", learns_from=("readouts",))
+UNPAIRED = replace(READS, images="all")
 
 
 @pytest.fixture
@@ -198,6 +200,113 @@ def test_permuted_readouts_are_those_that_the_permuted_run_is_scored_on(screen: 
     assert not np.array_equal(own.values, problem.data.Y)
     other = learning.paired(READS, dataset, problem, "rna")
     assert other.permuted(problem.data, 3) is other
+
+
+def without_readouts(screen: Path) -> None:
+    """Take the readouts of two compounds from the proteome, and from rna those of a well of each compound."""
+    proteome = pd.read_csv(screen / "proteome.csv")
+    proteome[~proteome["Metadata_Compound"].isin(["c3", "c7"])].to_csv(screen / "proteome.csv", index=False)
+    rna = pd.read_csv(screen / "rna.csv")
+    treated = (rna["Metadata_Plate"] == "P2") & rna["Metadata_Well"].str.startswith("A")
+    rna[~treated].to_csv(screen / "rna.csv", index=False)
+
+
+def test_images_of_a_perturbation_that_no_fold_tests_are_given_without_its_name(screen: Path) -> None:
+    without_readouts(screen)
+    dataset, problem = posed(screen, "proteome")
+    for named in ("", "rna"):
+        own = learning.paired(UNPAIRED, dataset, problem, named)
+        usual = learning.paired(READS, dataset, problem, named)
+        for make in (
+            lambda given: learning.training_table(problem, 0, 0, given),
+            lambda given: learning.training_table(problem, 0, 1, given),
+            lambda given: learning.paired_table(problem, given),
+        ):
+            table, other = make(own), make(usual)
+            count = len(other)
+            assert frame_digest(table[:count]) == frame_digest(other), "what is paired stays as it is"
+            assert set(table["Metadata_Compound"][count:]) == {"c3", "c7"}
+            assert len(table) == count + 4, "both of its wells"
+            assert table["perturbation"][count:].isna().all()
+            assert not table["control"][count:].any()
+            assert table[list(own.columns)][count:].isna().all(axis=None)
+            assert list(table.dtypes) == list(other.dtypes)
+            assert frame_digest(table) != frame_digest(other), "it enters the key of the weights"
+
+
+def test_an_unpaired_well_enters_only_where_its_perturbation_is_trained_on(screen: Path) -> None:
+    without_readouts(screen)
+    dataset, problem = posed(screen, "rna")
+    own = learning.paired(UNPAIRED, dataset, problem, "")
+    everyone = {f"c{i}" for i in range(10)}
+    for fold in (0, 1):
+        tested = set(problem.data.groups[draw.split(problem.folds, 0, fold)[0]])
+        assert tested
+        assert tested < everyone
+        table = learning.training_table(problem, 0, fold, own)
+        unpaired = table[table["Metadata_Plate"].eq("P2") & ~table["control"]]
+        assert set(unpaired["perturbation"]) == everyone - tested
+        assert tested.isdisjoint(table["Metadata_Compound"])
+        assert unpaired[["g0", "g1", "g2"]].isna().all(axis=None)
+    assert set(learning.paired_table(problem, own)["perturbation"].dropna()) == everyone
+
+
+def test_a_perturbation_that_is_trained_on_and_tested_has_no_unpaired_well(screen: Path) -> None:
+    """As with folds of random units, where one unit of a perturbation is tested and another trained on."""
+    without_readouts(screen)
+    dataset, problem = posed(screen, "rna")
+    twice = replace(
+        problem.data,
+        units=pd.concat([problem.data.units] * 2, ignore_index=True),
+        members=sparse.vstack([problem.data.members] * 2).tocsr(),
+        Y=np.concatenate([problem.data.Y] * 2),
+        groups=np.concatenate([problem.data.groups] * 2),
+        control=np.concatenate([problem.data.control] * 2),
+    )
+    unit = np.flatnonzero(~twice.control)
+    half = (unit >= len(problem.data.units)).astype(np.int16)
+    folds = pd.DataFrame(
+        {"repeat": np.int16(0), "fold": half, "unit": unit, "perturbation": twice.groups[unit]}
+    )
+    mixed = replace(problem, data=twice, folds=folds)
+    own = learning.paired(UNPAIRED, dataset, mixed, "")
+    assert len(set(own.beside)) == 11, "ten compounds, and no name"
+    table = learning.training_table(mixed, 0, 0, own)
+    assert not (table["Metadata_Plate"].eq("P2") & ~table["control"]).any()
+
+
+def test_wells_without_a_name_and_folds_that_leave_out_a_block_give_no_unpaired_image(screen: Path) -> None:
+    without_readouts(screen)
+    wells = pd.read_csv(screen / "wells.csv", dtype=str, keep_default_na=False)
+    wells.loc[wells["Metadata_Compound"] == "c7", "Metadata_Compound"] = ""
+    wells.to_csv(screen / "wells.csv", index=False)
+    dataset, problem = posed(screen, "proteome")
+    own = learning.paired(UNPAIRED, dataset, problem, "")
+    assert set(own.beside) == {"", "c3"}
+    assert "c3" in set(learning.training_table(problem, 0, 0, own)["Metadata_Compound"])
+    blocks = replace(problem, folds=problem.folds.assign(block=problem.folds["fold"]))
+    assert "c3" not in set(learning.training_table(blocks, 0, 0, own)["Metadata_Compound"])
+
+
+def test_weights_of_paired_images_are_not_those_of_all_images(screen: Path) -> None:
+    """The same entrant, before and after its card asks for unpaired images: each has a key of its own."""
+    without_readouts(screen)
+    settings = Settings(
+        dataset=str(screen), store=str(screen / "store"), featurizers=("learner",), layers=("proteome",),
+        plugins=(str(screen / "learner.py"),), protocol=str(screen / "quick.toml"), controls="none",
+        permuted="none", processes=0,
+    )  # fmt: skip
+    seen = []
+    for plugin in (PLUGIN, PLUGIN.replace('("readouts",),', '("readouts",), images="all",')):
+        path = screen / f"learner_{len(seen)}.py"
+        path.write_text(plugin)
+        done = start(replace(settings, plugins=(str(path),)), lambda *_: None)
+        assert done.report.failures == []
+        fits = [json.loads(p.read_text()) for p in (screen / "store").glob("weights/key=*/seen.json")]
+        seen.append([set(fit["drugs"]) for fit in fits])
+    assert [len(own) for own in seen] == [2, 4]
+    assert sum({"A04", "A08"} <= wells for wells in seen[1]) == 2, "in both folds of the second"
+    assert not any({"A04", "A08"} & wells for wells in seen[0])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""tide through the command: no tested perturbation in its codebook, no poisoned test row in its weights."""
+"""tide through the harness: no tested perturbation in its codebook or images, all others' images seen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.bench.small import QUICK
 from tests.e2e.support import Run
 
 pytestmark = pytest.mark.slow
@@ -74,3 +75,46 @@ def test_no_tested_perturbation_is_in_a_codebook_and_poisoned_ones_change_no_wei
         assert same[0], "nothing of a tested perturbation reaches the weights"
         if name.startswith("weights"):
             assert not any(same[1:]), "in the other folds it is trained on"
+
+
+def test_images_of_unpaired_compounds_reach_the_self_supervised_term_of_every_fold_and_no_codebook(
+    screen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two compounds have no row in the scored layer: every fold sees their wells, and none names them."""
+    from bench.settings import Settings
+    from bench.start import start
+    from featurizers.dino.train import Distillation
+
+    own = Path(shutil.copytree(screen, tmp_path / "screen"))
+    proteins = pd.read_parquet(own / "proteins.parquet")
+    unpaired = sorted(set(proteins["Metadata_Compound"]) - {"DMSO"})[:2]
+    proteins[~proteins["Metadata_Compound"].isin(unpaired)].to_parquet(own / "proteins.parquet", index=False)
+    seen: list[set[tuple[str, str]]] = []
+
+    class Spy(Distillation):
+        def __init__(self, network, config, seed, crops, *more):
+            seen.append({crops.wells[field] for field in np.unique(crops.field)})
+            super().__init__(network, config, seed, crops, *more)
+
+    monkeypatch.setattr("featurizers.tide.train.Distillation", Spy)
+    (tmp_path / "quick.toml").write_text(QUICK)
+    settings = Settings(
+        dataset=str(own), store=str(tmp_path / "store"), featurizers=("tide",), layers=("proteins",),
+        protocol=str(tmp_path / "quick.toml"), controls="none", permuted="none", processes=0, threads=1,
+        overrides={"tide": dict(word.split("=") for word in SETTINGS)},
+    )  # fmt: skip
+    assert start(settings, lambda *_: None).report.failures == []
+    wells = pd.read_csv(own / "wells.csv", dtype=str, keep_default_na=False)
+    places = wells.set_index(["Metadata_Plate", "Metadata_Well"])["Metadata_Compound"]
+    found = {fold: path for (fold, _), path in fits(tmp_path / "store").items()}
+    assert len(seen) == len(found) == 2
+    everyone = set(places) - {"DMSO"}
+    tested = {fold: held_out(tmp_path / "store", fold) for fold in found}
+    unseen = [everyone - set(places[sorted(images)]) for images in seen]
+    assert unseen == [tested[0], tested[1]], "every image but those of tested compounds"
+    for fold, path in found.items():
+        record = json.loads((path / "interventions.json").read_text())
+        assert set(record["interventions"]) == everyone - tested[fold] - set(unpaired)
+        assert {places[tuple(well.split("/"))] for well in record["unpaired"]} == set(unpaired)
+        origin = json.loads((path / "tide.json").read_text())
+        assert not set(origin["perturbations"]) & set(unpaired), "nothing but images was learnt"

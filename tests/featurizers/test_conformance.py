@@ -136,6 +136,10 @@ class UntrainedThatSawTheData(Good):
     card = replace(Good.card, fit_scope="inductive")
 
 
+class UnpairedImagesWithoutReadouts(Good):
+    card = replace(Good.card, images="all")
+
+
 class UnknownNeed(Good):
     card = replace(Good.card, needs=("pixels", "objects", "readouts"))
 
@@ -330,6 +334,7 @@ class StartsAgain(Trained):
         (UnusableName, "card", "'My Features' is used in paths"),
         (UntrainedThatSawTheData, "card", "it must be 'pretrained'"),
         (UnknownNeed, "card", "card.needs holds ['readouts']"),
+        (UnpairedImagesWithoutReadouts, "card", 'add "readouts" to card.learns_from'),
         (Thawed, "config", "Config is not frozen"),
         (Unplain, "config", "Config.table is a dict"),
         (WrongPreset, "presets", "preset 'fast' is a dict"),

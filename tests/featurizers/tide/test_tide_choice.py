@@ -82,6 +82,18 @@ def slow_accuracy(asked, asked_label, reference, reference_label, k):
     return right / len(asked)
 
 
+def test_a_well_that_names_no_drug_is_neither_held_out_nor_a_reference():
+    _, table, crops = several()
+    unnamed = table["perturbation"] == "benzene"
+    table.loc[unnamed, "perturbation"] = None
+    named = labels(table)
+    assert set(named.values()) == {"aspirin", "ethanol"}
+    images = split(crops, named, KNN, 0)
+    fields = np.concatenate([images.held_out, images.reference])
+    assert not set(np.flatnonzero(unnamed)) & set(fields.tolist())
+    assert (images.label[np.flatnonzero(unnamed)] == -1).all()
+
+
 @pytest.mark.parametrize("neighbours", [1, 5, 20, 100])
 def test_the_vote_is_that_of_a_loop_and_of_scikit_learn(neighbours):
     from sklearn.neighbors import KNeighborsClassifier

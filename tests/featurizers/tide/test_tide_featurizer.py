@@ -12,6 +12,7 @@ import torch
 from featurizers.base import FeaturizerError, FitContext
 from featurizers.conformance import check_featurizer, failures
 from featurizers.dino import Dino, DinoConfig
+from featurizers.dino.train import Distillation
 from featurizers.mae import Mae
 from featurizers.tide import Tide, TideConfig
 from featurizers.tide.config import PRESETS
@@ -286,6 +287,43 @@ def test_saved_weights_give_the_same_rows_and_name_the_interventions(tmp_path):
     (saved / "interventions.json").write_text('{"interventions": ["aspirin"]}')
     with pytest.raises(FeaturizerError, match="codebook"):
         Tide(replace(CONFIG, steps=2)).load(saved)
+
+
+def test_images_without_a_drug_reach_the_self_supervised_term_alone_and_are_listed(tmp_path, monkeypatch):
+    seen = {}
+
+    def spy(name, cls, place):
+        def make(*arguments):
+            crops = arguments[place]
+            seen[name] = {crops.wells[k] for k in np.unique(crops.field)}
+            made = cls(*arguments)
+            if name == "guided":
+                seen[name] = {made.pairs.wells[k] for k in made._wells}
+            return made
+
+        return make
+
+    monkeypatch.setattr("featurizers.tide.train.Distillation", spy("alone", Distillation, 3))
+    monkeypatch.setattr("featurizers.tide.train.Guidance", spy("guided", Guidance, 3))
+    source, table = screen()
+    unpaired = table["perturbation"] == "benzene"
+    table.loc[unpaired, table.columns[-5:]] = np.nan
+    table.loc[unpaired, "perturbation"] = None
+    featurizer = Tide(replace(CONFIG, steps=1))
+    featurizer.fit(source, table, FitContext(folder(tmp_path, "work")))
+    wells = set(table.loc[unpaired, ["Metadata_Plate", "Metadata_Well"]].itertuples(index=False, name=None))
+    assert len(wells) == 2
+    assert wells < seen["alone"]
+    assert len(seen["alone"]) == 8
+    assert len(seen["guided"]) == 4
+    assert not wells & seen["guided"]
+    assert featurizer.interventions == ("aspirin", "ethanol")
+    saved = folder(tmp_path, "saved")
+    featurizer.save(saved)
+    reader = Tide(replace(CONFIG, steps=1))
+    reader.load(saved)
+    assert reader.unpaired == tuple(sorted(f"{plate}/{well}" for plate, well in wells))
+    assert reader._origin.perturbations == ("DMSO", "aspirin", "ethanol"), "the screen names its controls"
 
 
 def test_the_student_is_read_with_the_encoder_that_it_learned_with():

@@ -57,6 +57,16 @@ def test_a_drug_without_readouts_stays_in_the_codebook_and_has_no_pair(table):
     assert len(pairs.wells) == 4
 
 
+def test_a_well_that_names_no_drug_is_in_no_pair_and_gives_the_codebook_no_row(table):
+    unnamed = table["perturbation"] == "benzene"
+    expected = of_table(table[~unnamed], CONFIG)
+    table.loc[unnamed, GENES] = np.nan
+    table.loc[unnamed, "perturbation"] = None
+    pairs = of_table(table, CONFIG)
+    assert pairs.drugs == ("aspirin", "ethanol")
+    assert pairs.digest() == expected.digest()
+
+
 def test_contexts_keep_profiles_apart(table):
     table.insert(2, "Metadata_Line", ["A549", "U2OS"] * 4)
     pairs = of_table(table, replace(CONFIG, context="Metadata_Line"))
