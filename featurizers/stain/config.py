@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-from featurizers.training.settings import check
+from featurizers.training.settings import check, check_lattice
 
 Learn = Literal["stain", "deconvolution"]
 Nonlinearity = Literal["identity", "relu", "softplus", "tanh"]
@@ -39,7 +39,7 @@ class StainConfig:
     epsilon
         In the optical density −ln((x + ε) / (1 + ε)) of x in [0, 1]; 1/255 makes it −ln((I + 1) / 256).
     pixels
-        Pixels of a field that are used, on a square lattice; 0 for all.
+        Pixels of a field that are used, on a square lattice: a square number up to 1,024²; 0 for all.
     loss
         Squared error, or Huber's with δ = 1, of standardised readouts.
     steps, batch, lr
@@ -58,6 +58,7 @@ class StainConfig:
 
     def __post_init__(self) -> None:
         check(NAME, self, positive=("epsilon", "steps", "batch"), not_negative=("pixels",), rates=("lr",))
+        check_lattice(NAME, self.pixels)
 
 
 _DEFAULT = StainConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +59,7 @@ def sampled(field: Field, name: str, config: StainConfig) -> NDArray[np.float32]
         msg = f"{where(field)}: pixels below 0 have no optical density; {name} reads raw transmitted light"
         raise FeaturizerError(msg)
     if config.pixels:
-        edge = max(1, round(config.pixels**0.5))
+        edge = math.isqrt(config.pixels)
         rows, columns = (
             np.minimum(((np.arange(edge) + 0.5) * n / edge).astype(np.int64), n - 1) for n in levels.shape[1:]
         )

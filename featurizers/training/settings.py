@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -23,6 +24,9 @@ LARGEST_COUNT = 2**31 - 1
 
 LARGEST_FACTOR = 64.0
 """Of sizes: a larger one is a typing error that would end in memory."""
+
+LARGEST_EDGE = 1024
+"""Of the square lattice of pixels of a field: that of blocks of 2 × 2 pixels of a camera of 2,048 × 2,048."""
 
 
 def check(
@@ -91,3 +95,26 @@ def _wanted(value: Any, hint: Any) -> str:
     if hint is float and not (isinstance(value, int | float) and abs(value) <= LARGEST_NUMBER):
         return f"it must be a number up to {LARGEST_NUMBER:g}"
     return ""
+
+
+def check_lattice(name: str, pixels: int) -> None:
+    """Refuse a number of pixels per field that no square lattice has, or that no memory holds; 0 is all.
+
+    Raises
+    ------
+    FeaturizerError
+        Names the bound or the two nearest square numbers.
+    """
+    edge = math.isqrt(pixels)
+    if pixels > LARGEST_EDGE**2:
+        msg = (
+            f"{name}: pixels is {pixels:,}; it must be at most {LARGEST_EDGE**2:,} ({LARGEST_EDGE:,} × "
+            f"{LARGEST_EDGE:,}), because a training holds so many of every field in memory"
+        )
+        raise FeaturizerError(msg)
+    if edge**2 != pixels:
+        msg = (
+            f"{name}: pixels is {pixels:,}, no square number, and they are taken on a square lattice; "
+            f"set {edge**2:,} or {(edge + 1) ** 2:,}"
+        )
+        raise FeaturizerError(msg)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
 from featurizers.base import FeaturizerError
-from featurizers.training.settings import check
+from featurizers.training.settings import check, check_lattice
 
 Intensity = Literal["linear", "log1p"]
 Nonlinearity = Literal["identity", "relu", "softplus", "tanh"]
@@ -20,9 +19,6 @@ NAME = "unmixing"
 
 CONCENTRATIONS = 1024
 """The most that are taken: each is one more number per pixel of a step, and per row of the store."""
-
-EDGE = 1024
-"""The longest edge of the lattice: that of all blocks of 2 × 2 pixels of a camera of 2,048 × 2,048."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +83,7 @@ class UnmixingConfig:
                 "because every pixel of a step holds so many numbers in memory"
             )
             raise FeaturizerError(msg)
-        if self.pixels > EDGE**2:
-            msg = (
-                f"{NAME}: pixels is {self.pixels:,}; it must be at most {EDGE**2:,} ({EDGE:,} × {EDGE:,}), "
-                "because a training holds so many of every field in memory"
-            )
-            raise FeaturizerError(msg)
-        edge = math.isqrt(self.pixels)
-        if edge**2 != self.pixels:
-            nearest = f"{edge**2:,} or {(edge + 1) ** 2:,}"
-            msg = (
-                f"{NAME}: pixels is {self.pixels:,}, no square number, and blocks are taken on a square "
-                f"lattice; set {nearest}"
-            )
-            raise FeaturizerError(msg)
+        check_lattice(NAME, self.pixels)
         if self.region == "objects" and not self.pixels:
             msg = f"{NAME}: fields have different numbers of object pixels; with region=objects set pixels"
             raise FeaturizerError(msg)

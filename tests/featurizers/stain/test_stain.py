@@ -209,6 +209,11 @@ def test_the_starting_stains_are_those_of_scikit_image():
     np.testing.assert_allclose(optical_density(np.array([1.0, 0.0]), 1 / 255), [0, np.log(256)], rtol=1e-6)
 
 
+def test_a_number_of_pixels_that_no_lattice_has_is_refused():
+    with pytest.raises(FeaturizerError, match=r"stain: pixels is 1,000, no square number, .* 961 or 1,024"):
+        StainConfig(pixels=1000)
+
+
 def test_images_without_red_green_and_blue_are_refused():
     with pytest.raises(FeaturizerError, match="the channels here are DNA, ER"):
         Stain().check([Channel("DNA"), Channel("ER")])
