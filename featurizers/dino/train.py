@@ -13,6 +13,7 @@ from featurizers.dino.loss import distillation_loss, moved_centre, temperature
 from featurizers.dino.model import Backbone, SelfDistillation
 from featurizers.dino.views import Draws, view
 from featurizers.training import parallel
+from featurizers.training.ahead import Ahead
 from featurizers.training.cropfile import CropFile, collect, discard
 from featurizers.training.featurizer import Trained
 from featurizers.training.loop import CHECKPOINT_SECONDS, Loop, Recipe, autocast
@@ -95,6 +96,27 @@ class Distillation:
         self.network, self.config, self.seed = network, config, seed
         self.crops, self.statistics, self.device = crops, statistics, device
         self._outputs = torch.zeros_like(network.centre)
+        self._ahead = Ahead(config.steps, device)
+        self._branches = network.student.backbone.branches
+
+    def read(self, step: int) -> tuple[Tensor, Tensor, Tensor, list[Draws]]:
+        """Return what a step sees, on the CPU.
+
+        This process's crops (N, C, S, S) and masks (N, S, S); of the whole batch, the draws of dropped paths
+        (branches, V, B) and of each view.
+        """
+        config = self.config
+        everyone = batch_indices(self.seed, step, config.batch, len(self.crops.pixels))
+        index = everyone[parallel.share(config.batch)].numpy()
+        generator = stream(self.seed, "views", step)
+        channels = self.crops.pixels.shape[1]
+        draws = [
+            Draws.of(config, config.batch, channels, generator, small=k >= 2)
+            for k in range(2 + config.local_crops)
+        ]
+        paths = path_draws(self.seed, "drop path", step, self._branches, len(draws), config.batch)
+        pixels, inside = self.crops.pixels[index], self.crops.inside[index]
+        return torch.from_numpy(pixels), torch.from_numpy(inside), paths, draws
 
     def accumulate(self, step: int) -> dict[str, Tensor]:
         """Leave the gradient of this process's share of the objective; return that share.
@@ -104,15 +126,7 @@ class Distillation:
         """
         config, network = self.config, self.network
         own = parallel.share(config.batch)
-        index = batch_indices(self.seed, step, config.batch, len(self.crops.pixels)).numpy()
-        generator = stream(self.seed, "views", step)
-        channels = self.crops.pixels.shape[1]
-        draws = [
-            Draws.of(config, config.batch, channels, generator, small=k >= 2)
-            for k in range(2 + config.local_crops)
-        ]
-        branches = network.student.backbone.branches
-        paths = path_draws(self.seed, "drop path", step, branches, len(draws), config.batch)
+        pixels, inside, paths, draws = self._ahead(self.read, step)
         warm = temperature(
             step,
             config.steps,
@@ -126,7 +140,12 @@ class Distillation:
         for start in range(own.start, own.stop, size):
             rows = slice(start, min(start + size, own.stop))
             share = (rows.stop - rows.start) / config.batch
-            views = self._views(index[rows], [d.part(rows, self.device) for d in draws])
+            held = slice(rows.start - own.start, rows.stop - own.start)
+            views = self._views(
+                pixels[held].to(self.device, non_blocking=True),
+                inside[held].to(self.device, non_blocking=True),
+                [d.part(rows, self.device) for d in draws],
+            )
             with autocast(self.device, config.precision):
                 student = network.student(views, paths[..., rows].to(self.device)).float()
                 with torch.no_grad():
@@ -157,11 +176,9 @@ class Distillation:
         mean = parallel.total(self._outputs)
         network.centre.copy_(moved_centre(network.centre, mean, config.centre_momentum))
 
-    def _views(self, index: object, draws: list[Draws]) -> list[Tensor]:
+    def _views(self, pixels: Tensor, inside: Tensor, draws: list[Draws]) -> list[Tensor]:
         """Return global views (2, N, C, S, S) and, if there are any, local ones (V, N, C, s, s)."""
         config = self.config
-        pixels = torch.from_numpy(self.crops.pixels[index]).to(self.device)  # type: ignore[call-overload]
-        inside = torch.from_numpy(self.crops.inside[index]).to(self.device)  # type: ignore[call-overload]
 
         def stacked(some: list[Draws], edge: int) -> Tensor:
             return torch.stack(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from featurizers.mae.loss import objective, to_channel_patches, to_patches
 from featurizers.mae.masking import random_masking
 from featurizers.mae.model import MaskedAutoencoder
 from featurizers.training import parallel
+from featurizers.training.ahead import Ahead
 from featurizers.training.cropfile import CropFile, collect, discard
 from featurizers.training.featurizer import Trained
 from featurizers.training.loop import CHECKPOINT_SECONDS, Loop, Recipe, autocast
@@ -119,12 +120,13 @@ class Batches:
     crops: CropFile
     statistics: Statistics | None
     device: torch.device
+    ahead: Ahead = field(init=False)
 
-    def of_step(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return this process's patches, the share of each that is cell (N, L), and masking noise (N, L).
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ahead", Ahead(self.config.steps, self.device))
 
-        With channel-agnostic tokens L counts every channel's.
-        """
+    def read(self, step: int) -> tuple[Tensor, ...]:
+        """Return this process's crops (N, C, S, S) and masks (N, S, S), turns (N,) and noise, on the CPU."""
         config, own = self.config, parallel.share(self.config.batch)
         if config.batch_fields:
             fields, owner = config.batch_fields, self.crops.field
@@ -132,22 +134,32 @@ class Batches:
         else:
             everyone = batch_indices(self.seed, step, config.batch, len(self.crops.pixels))
         index = everyone[own].numpy()
-        pixels = torch.from_numpy(self.crops.pixels[index]).to(self.device)
-        inside = torch.from_numpy(self.crops.inside[index]).to(self.device)
+        draw = stream(self.seed, "augment", step)
+        element = torch.randint(8, (config.batch,), generator=draw)[own]
+        agnostic = config.channel_tokens == "agnostic"
+        tokens = config.tokens * (self.crops.pixels.shape[1] if agnostic else 1)
+        noise = torch.rand(config.batch, tokens, generator=stream(self.seed, "mask", step))[own]
+        crops = torch.from_numpy(self.crops.pixels[index]), torch.from_numpy(self.crops.inside[index])
+        return (*crops, element, noise)
+
+    def of_step(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return this process's patches, the share of each that is cell (N, L), and masking noise (N, L).
+
+        With channel-agnostic tokens L counts every channel's.
+        """
+        config = self.config
+        read = self.ahead(self.read, step)
+        pixels, inside, element, noise = (values.to(self.device, non_blocking=True) for values in read)
         # the mask is turned with the image, as one more channel
         images = torch.cat([prepare(pixels, inside, config, self.statistics), inside[:, None].float()], dim=1)
         if config.augment == "dihedral":
-            draw = stream(self.seed, "augment", step)
-            element = torch.randint(8, (config.batch,), generator=draw)[own]
-            images = dihedral(images, element.to(self.device))
+            images = dihedral(images, element)
         patches = to_patches(images, config.patch)
         patches, foreground = patches[:, :, :-1], patches[:, :, -1].mean(dim=(2, 3))
         if config.channel_tokens == "agnostic":
             foreground = foreground.repeat(1, patches.shape[2])
             patches = to_channel_patches(patches)
-        draw = stream(self.seed, "mask", step)
-        noise = torch.rand(config.batch, patches.shape[1], generator=draw)[own]
-        return patches, foreground, noise.to(self.device)
+        return patches, foreground, noise
 
 
 def gradient(model: MaskedAutoencoder, config: MaeConfig, batches: Batches, step: int) -> dict[str, Tensor]:
