@@ -69,8 +69,8 @@ def test_it_keeps_the_contract():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("objective", "share"), [("cloob", 0.9), ("clip", 0.9)])
-def test_it_overfits_a_planted_signal(tmp_path, objective, share):
+@pytest.mark.parametrize("objective", ["cloob", "clip"])
+def test_it_overfits_a_planted_signal_that_random_weights_do_not_see(tmp_path, objective):
     """Of 8 compounds whose images differ in the period of their stripes, images come nearest to their own."""
     periods = (4.0, 5.0, 6.5, 8.0, 10.0, 13.0, 17.0, 24.0)
     rings = ("CCO", "CCN", "c1ccccc1", "c1ccncc1", "C1CCCCC1", "CC(C)=O", "CS(C)=O", "CC(=O)Oc1ccccc1C(=O)O")
@@ -81,16 +81,23 @@ def test_it_overfits_a_planted_signal(tmp_path, objective, share):
     # InfoLOOB begins on a plateau where all rows are alike; a slow start leads off it
     config = replace(
         SMALL, planes=8, dim=32, hidden=64, rescale=1.0, window_height=64, window_width=64, batch=8,
-        steps=400, lr=1e-3, warmup_share=0.4, weight_decay=0.01, objective=objective,
+        steps=600, lr=1e-3, warmup_share=0.4, weight_decay=0.01, objective=objective,
     )  # fmt: skip
-    featurizer = Cloome(config)
-    featurizer.fit(fields, table, FitContext(tmp_path))
-    rows = featurizer.embed(fields.fields).values
-    towers, molecules = featurizer._trained.network, Molecules.of(table, config)
-    with torch.inference_mode():
-        stored = torch.nn.functional.normalize(towers.transformer(torch.from_numpy(molecules.bits)), dim=1)
-    own = [molecules.of_well["P1", f"A{k:02d}"] for k in range(24)]
-    assert ((rows @ stored.numpy().T).argmax(axis=1) == own).mean() >= share  # by chance 1/8
+
+    def share_of_own(config, name):
+        featurizer, work = Cloome(config), tmp_path / name
+        work.mkdir()
+        featurizer.fit(fields, table, FitContext(work))
+        rows = featurizer.embed(fields.fields).values
+        towers, molecules = featurizer._trained.network, Molecules.of(table, config)
+        with torch.inference_mode():
+            bits = torch.from_numpy(molecules.bits)
+            stored = torch.nn.functional.normalize(towers.transformer(bits), dim=1).numpy()
+        own = [molecules.of_well["P1", f"A{k:02d}"] for k in range(24)]
+        return ((rows @ stored.T).argmax(axis=1) == own).mean()
+
+    assert share_of_own(config, "trained") >= 0.9
+    assert share_of_own(replace(config, steps=1, lr=1e-9), "random") < 0.5, "by chance 1/8"
 
 
 def test_rows_are_one_per_field_of_unit_length_and_read_as_configured(fitted):

@@ -359,26 +359,36 @@ def test_it_keeps_the_contract(term):
 
 
 @pytest.mark.slow
-def test_it_overfits_a_planted_signal(tmp_path):
+def test_it_learns_a_planted_signal_that_random_weights_do_not_see(tmp_path):
     """Drugs that differ in their stripes are told by the student, from images it has not seen."""
-    source, table = screen(periods=(4.0, 7.0, 14.0), wells=6)
+    source, table = screen(periods=(4.0, 7.0, 14.0), wells=10)
+    # At twice this rate the student is lost in some draws, at half of it or with the self-supervised term at
+    # its full weight it may not have left its plateau by the end.
     config = replace(
         CONFIG, crop=24, patch=6, local_size=12, dim=32, depth=2, codebook_dim=16, teacher_hidden=32,
-        student_hidden=32, transcriptome_hidden=16, pairs=12, cells=4, steps=160, batch=12, momentum=0.9,
-        lr_per_256=4e-2, drop_path=0.0, channel_drop=0.0, read="student",
+        student_hidden=32, transcriptome_hidden=16, pairs=12, cells=4, steps=240, batch=12, momentum=0.9,
+        lr_per_256=2e-2, self_supervision_weight=0.1, drop_path=0.0, channel_drop=0.0, read="student",
     )  # fmt: skip
-    featurizer = Tide(config)
-    featurizer.fit(source, table, FitContext(tmp_path))
-    found = pq.read_table(tmp_path / "metrics.parquet").to_pandas()
+    fresh = [make_field(100 + k, period=(4.0, 7.0, 14.0)[k % 3]) for k in range(18)]
+
+    def fitted(config, name):
+        featurizer, work = Tide(config), folder(tmp_path, name)
+        featurizer.fit(source, table, FitContext(work))
+        rows = featurizer.embed(fresh)
+        wells = np.stack([rows.values[rows.field == k].mean(axis=0) for k in range(18)])
+        book = featurizer._trained.network.codebook.numpy()
+        named = [featurizer.interventions[k] for k in (wells @ book.T).argmax(axis=1)]
+        right = np.mean([n == ("ethanol", "benzene", "aspirin")[k % 3] for k, n in enumerate(named)])
+        return right, pq.read_table(work / "metrics.parquet").to_pandas()
+
+    trained, found = fitted(config, "trained")
+    random, at_first = fitted(replace(config, steps=1, lr_per_256=1e-9), "random")
     assert found["teacher_top1"].iloc[-10:].mean() > 0.95
     assert found["student_top1"].iloc[-10:].mean() > 0.9
     assert found["distil"].iloc[-10:].mean() < 0.3 * found["distil"].max()
-    fresh = [make_field(100 + k, period=(4.0, 7.0, 14.0)[k % 3]) for k in range(9)]
-    rows = featurizer.embed(fresh)
-    wells = np.stack([rows.values[rows.field == k].mean(axis=0) for k in range(9)])
-    book = featurizer._trained.network.codebook.numpy()
-    named = [featurizer.interventions[k] for k in (wells @ book.T).argmax(axis=1)]
-    assert np.mean([n == ("ethanol", "benzene", "aspirin")[k % 3] for k, n in enumerate(named)]) >= 8 / 9
+    assert trained > 0.8
+    assert at_first["student_top1"].iloc[0] < 0.7
+    assert random < 0.5, "by chance 1/3"
 
 
 def test_presets_are_what_is_known_and_our_reading_of_the_rest():
