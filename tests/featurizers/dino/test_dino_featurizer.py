@@ -110,8 +110,8 @@ def test_saved_weights_are_the_teachers_backbone_and_give_the_same_rows(source, 
 
 @pytest.mark.slow
 def test_it_learns_a_planted_signal_that_random_weights_see_less_of(tmp_path):
-    """Stripes of two periods, under a stain of each field's own strength, told by the nearest neighbour."""
-    gains = np.exp(np.random.default_rng(7).uniform(-0.3, 0.3, (8, 2)))
+    """Stripes of two periods, under a stain of each field's own strength, are told by the nearest cells."""
+    gains = np.exp(np.random.default_rng(7).uniform(-0.3, 0.3, (16, 2)))
     fields = []
     for k, gain in enumerate(gains):
         field = make_field(k, period=(4.0, 12.0)[k % 2])
@@ -123,7 +123,8 @@ def test_it_learns_a_planted_signal_that_random_weights_see_less_of(tmp_path):
         channel_drop=0.0, global_low=0.8, local_low=0.4, local_high=0.8,  # zooming changes a period
     )  # fmt: skip
 
-    def accuracy(config, seed):
+    def share_of_alike(config, seed):
+        """Of the 8 nearest cells of other fields, those of the same period; by chance 28 of 60."""
         featurizer = Dino(config)
         work = folder(tmp_path, f"{seed}-{config.steps}")
         featurizer.fit(Source(fields), None, FitContext(work, seed=seed))
@@ -134,12 +135,14 @@ def test_it_learns_a_planted_signal_that_random_weights_see_less_of(tmp_path):
         alike = rows @ rows.T
         alike[found.field[:, None] == found.field[None]] = -2  # not a cell of the same field
         label = found.field % 2
-        return (label[alike.argmax(axis=1)] == label).mean()
+        nearest = np.argsort(-alike, axis=1)[:, :8]
+        return (label[nearest] == label[:, None]).mean()
 
-    trained = np.mean([accuracy(config, seed) for seed in range(3)])
-    random = np.mean([accuracy(replace(config, steps=1, lr_per_256=1e-9), seed) for seed in range(3)])
-    assert trained > 0.75
-    assert trained > random + 0.1
+    trained = np.mean([share_of_alike(config, seed) for seed in range(3)])
+    random = np.mean([share_of_alike(replace(config, steps=1, lr_per_256=1e-9), seed) for seed in range(3)])
+    assert trained > 0.7
+    assert random < 0.7
+    assert trained > random + 0.05
 
 
 def test_the_paper_preset_is_the_papers():
