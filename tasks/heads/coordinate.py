@@ -10,6 +10,8 @@ set: the coefficients that are not zero and those whose gradient exceeds λ. Wha
 when a readout is done, the gradients Xᵀ r, is one matrix product for a whole block of readouts.
 
 Where features outnumber rows and β > 0, :mod:`tasks.heads.newton` minimises the quadratic models instead.
+Its b = S(Xᵀ r, λ) / β magnifies rounding by 1 / β: a readout on which it stalls, by an ℓ₂ share that is next
+to nothing or rows or features of very unlike scales, goes on by coordinate descent from where it stands.
 
 With the intercept at its optimum Σ r = 0 for r = −∂L/∂z, and θ = s r, s = min(1, λ / ‖Xᵀ r − β b‖_∞), is
 feasible in the dual of the problem whose rows are augmented by √β I [2]_. So the gap is known exactly:
@@ -56,6 +58,9 @@ A row far on its right side keeps its weight, however small: a larger one would 
 
 HALVINGS = 30
 """Most halvings of a step of the log loss that went up: what lowers the model lowers the loss if short."""
+
+STALLS = 2
+"""Looks on which Newton's method may fail a readout before coordinate descent takes it over."""
 
 LARGEST = 35.0
 """Largest |z|: beyond it a chance is 0 or 1 in float64."""
@@ -156,11 +161,14 @@ class _State:
             self.z = self.b @ X + self.c[:, None]
         self.small, self.gap = np.zeros(C), np.full(C, np.inf)
         """Change of the objective at which sweeps stop, and the gap before them."""
+        self.stalls, self.reached = np.zeros(C, np.int64), np.ones(C, bool)
+        """Looks on which Newton's method got no further, and whether its last steps met their gap."""
         self.before = (np.full(C, np.inf), self.b.copy(), self.c.copy(), self.z.copy())
 
     def keep(self, which: NDArray[np.bool_]) -> None:
         """Drop the readouts that are done."""
-        for name in ("y", "seen", "l1", "l2", "b", "c", "z", "nothing", "small", "gap", "r", "g"):
+        arrays = ("y", "seen", "l1", "l2", "b", "c", "z", "nothing", "small", "gap", "r", "g")
+        for name in (*arrays, "stalls", "reached"):
             setattr(self, name, np.ascontiguousarray(getattr(self, name)[which]))
         self.before = tuple(np.ascontiguousarray(a[which]) for a in self.before)  # type: ignore[assignment]
 
@@ -196,15 +204,19 @@ class _State:
         The gap is of first order in what is left of the gradient, the objective of second: where it hardly
         fell, the next sweeps go on for longer.
         """
-        self.small[gap > 0.5 * self.gap] *= 0.1
+        slow = gap > 0.5 * self.gap
+        self.small[slow] *= 0.1
         self.gap = gap
+        # The log loss has another model at every look: only one that was not minimised counts.
+        self.stalls += slow & ~(self.reached & self.logistic)
+        served = (self.stalls < STALLS) & self.smooth
         if self.logistic:
             p = self.y - self.r  # chances, where observed
             weight = np.maximum(p * (1.0 - p), LEAST_WEIGHT * np.abs(self.r)) * self.seen
         else:
             weight = self.seen
         residual = np.divide(self.r, weight, out=np.zeros_like(self.r), where=weight > 0)
-        if self.smooth:
+        if served.any():
             newton.kernel()(
                 self.X,
                 weight,
@@ -215,8 +227,11 @@ class _State:
                 self.l1,
                 self.l2,
                 self.small,
+                served,
+                self.reached,
                 newton.STEPS,
             )
+        if served.all():
             return
         excess = np.abs(self.g - self.l2[:, None] * self.b) > self.l1[:, None]
         curvature = weight @ self.squares.T  # (C, m) @ (m, D)
@@ -227,7 +242,7 @@ class _State:
             self.b,
             self.c,
             self.z,
-            (self.b != 0) | excess,
+            ((self.b != 0) | excess) & ~served[:, None],
             curvature,
             self.l1,
             self.l2,

@@ -54,7 +54,8 @@ class ElasticNetConfig:
     tolerance
         Largest duality gap of a fit, as a share of the objective without features.
     iterations
-        Looks at all gradients per fit; a warning and ``gap_`` tell who reached the limit.
+        Looks at all gradients per fit; ``gap_`` tells which final fits reached the limit, a warning those of
+        inner folds too.
     block
         Readouts per block of products; bounds the memory.
     """
@@ -125,6 +126,7 @@ class ElasticNet(Head):
         menu = [(u, ratio) for u in steps[::-1] for ratio in self.config.l1_ratios]
         mean = observed_mean(Y, mask)
         self._largest = _largest(centred, Y, mask, mean)
+        self._inner_gap = np.zeros(T)
         loss, counted = self._inner(
             centred, Y, mask, assign(groups, self.config.inner_folds, self.config.seed), steps, menu
         )
@@ -143,14 +145,22 @@ class ElasticNet(Head):
         for own in self._blocks(np.flatnonzero(np.isfinite(alpha))):
             fit = self._solve(rows, Y[:, own], mask[:, own], alpha[own], ratio[own], None)
             self.coef_[:, own], self.intercept_[own], self.gap_[own] = fit.b.T, fit.c, fit.gap
-        if (far := self.gap_ > self.config.tolerance).any():
-            warnings.warn(
-                f"elastic-net: {far.sum()} of {T} readouts ended {self.gap_.max():.1e} from their optimum, "
-                f"above the tolerance of {self.config.tolerance:.0e}; raise iterations or lower l1_ratios",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        self._warn()
         return self
+
+    def _warn(self) -> None:
+        """Say in one sentence how many readouts ended short of the tolerance, and where."""
+        limit = self.config.tolerance
+        final, inner = int((self.gap_ > limit).sum()), int((self._inner_gap > limit).sum())
+        if final or inner:
+            largest = max(self.gap_.max(), self._inner_gap.max())
+            warnings.warn(
+                f"elastic-net: of {len(self.gap_)} readouts {final} in the fit on all rows and {inner} in an "
+                f"inner fold ended up to {largest:.1e} from the optimum, above the tolerance of {limit:.0e}; "
+                "raise iterations or the smallest of penalties, or lower l1_ratios",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def predict(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Return (k, T) float32 predictions for X (k, D); under the log loss chances of a 1."""
@@ -195,6 +205,7 @@ class ElasticNet(Head):
                     for u in steps:
                         alpha = u * self._largest[use] / ratio
                         start = self._solve(rows, train, known, alpha, np.full(len(use), ratio), start)
+                        self._inner_gap[use] = np.maximum(self._inner_gap[use], start.gap)
                         z = held @ start.b.T + start.c
                         loss[menu.index((u, ratio)), use] += (
                             self._loss(z, y[:, live], seen[:, live]) - floor[live]

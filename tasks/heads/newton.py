@@ -46,6 +46,9 @@ FAST = {"reassoc", "contract"}
 STEPS = 1000
 """Most Newton steps of a model."""
 
+ROUNDING = 1e-13
+"""Objectives within this share of each other differ by rounding: the later iterate has the smaller gap."""
+
 
 @functools.cache
 def kernel() -> Callable[..., None]:
@@ -63,15 +66,19 @@ def _newton(
     l1: Array,
     l2: Array,
     small: Array,
+    served: NDArray[np.bool_],
+    reached: NDArray[np.bool_],
     steps: int,
 ) -> None:
-    """Minimise every readout's model in place, to a gap of ``small``, unless it is smaller already.
+    """Minimise the model of every readout that is ``served`` in place, to a gap of ``small``.
 
-    X (D, m); weight, residual, z (C, m), weight 0 where nothing is observed; b (C, D); c, l1, l2, small (C,),
-    l2 positive.
+    No start is left for a larger P, and ``reached`` tells where the gap was met. X (D, m); weight, residual,
+    z (C, m), weight 0 where nothing is observed; b (C, D); c, l1, l2, small, served, reached (C,), l2
+    positive.
     """
     D, wide = X.shape
-    for t in range(len(l1)):
+    for t in np.flatnonzero(served):
+        reached[t] = False
         rows = np.flatnonzero(weight[t])
         m = len(rows)
         x = X
@@ -88,13 +95,12 @@ def _newton(
         r -= r.mean()
         lam, beta = l1[t], l2[t]
         g = x @ r
-        # The gap of the start: steps that end early must not leave a worse one.
+        # P of the start, not its gap: that of a later iterate can be smaller, as F falls, where P is larger.
         least = 0.0
         for j in range(D):
             least += lam * np.abs(b[t, j]) + 0.5 * beta * b[t, j] ** 2
-            least += 0.5 * (max(g[j] - lam, 0.0) + min(g[j] + lam, 0.0)) ** 2 / beta
         for i in range(m):
-            least += 0.5 * w[i] * residual[t, rows[i]] ** 2 + r[i] * (0.5 * r[i] / w[i] - v[i])
+            least += 0.5 * w[i] * residual[t, rows[i]] ** 2
         for step in range(steps):
             active = np.flatnonzero(np.abs(g) > lam)
             a = len(active)
@@ -108,16 +114,21 @@ def _newton(
             if a:
                 made[:] = xa.T @ ba
             centre = (w * (v - made)).sum() / w.sum()
-            gap = beta * (ba**2).sum() + lam * np.abs(ba).sum()
+            ridge = 0.5 * beta * (ba**2).sum()
+            value = ridge + lam * np.abs(ba).sum()
+            gap = ridge
             for i in range(m):
-                gap += 0.5 * w[i] * (v[i] - made[i] - centre) ** 2 + r[i] * (0.5 * r[i] / w[i] - v[i])
-            if gap < least:
-                least = gap
+                value += 0.5 * w[i] * (v[i] - made[i] - centre) ** 2
+                gap += r[i] * (0.5 * r[i] / w[i] - v[i])
+            gap += value
+            if value <= least * (1.0 + ROUNDING):
+                least = min(value, least)
                 b[t] = 0.0
                 for k in range(a):
                     b[t, active[k]] = ba[k]
                 c[t] = centre
             if gap <= small[t]:
+                reached[t] = True
                 break
             for i in range(m):
                 right[i, 0], right[i, 1] = v[i] - r[i] / w[i] - made[i], 1.0
