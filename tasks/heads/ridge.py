@@ -56,7 +56,7 @@ SPAN = 2e-6
 SMALL = 2**17
 """Numbers below which features and readouts are fitted before threads have started."""
 
-ROWS = 4
+ROWS = 5
 """Validation rows whose residuals are formed at a time, so that they stay in the processor's cache."""
 
 WORTH = 64
@@ -87,7 +87,7 @@ class RidgeConfig:
     inner_folds: int = 4
     seed: int = 0
     products: Literal["float32", "float64"] = "float32"
-    block: int = 512
+    block: int = 384
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +261,8 @@ class Ridge(Head):
             # Unit variance keeps float32 squares in range whatever the readout's scale.
             unit = np.sqrt(np.einsum("mt,mt->t", y, y) / len(y))
             unit[unit == 0.0] = 1.0
-            z = put((y / unit).astype(self.config.products), self.device)
+            scaled = np.empty(y.shape, self.config.products)
+            z = put(np.divide(y, unit, out=scaled, casting="same_kind"), self.device)
             loss = sum(own.losses(z) for own in inner) * unit**2
             best, self.inner_loss_[place] = pick(loss, np.ones(len(place), bool), TIES)
             self.chosen_["alpha"][place] = self.penalties_[best]
@@ -269,7 +270,8 @@ class Ridge(Head):
         def solve(basis: _Basis, place: NDArray[np.int64]) -> None:
             y = _taken(Y, rows, place)
             centre = y.mean(axis=0)
-            shrunk = basis.right @ put(y - centre, self.device)  # (k, block)
+            y -= centre
+            shrunk = basis.right @ put(y, self.device)  # (k, block)
             shrunk /= basis.squares[:, None] + put(self.chosen_["alpha"][place], self.device)
             coef = host(basis.left @ shrunk)  # (D, k) @ (k, block)
             self.coef_[:, _beside(place)] = coef if rotation is None else rotation @ coef
