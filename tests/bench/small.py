@@ -1,8 +1,11 @@
-"""``dataset.toml`` of a small screen, and a quick protocol, for tests that write tables of their own."""
+"""``dataset.toml`` of a small screen, a quick protocol, settled files, for tests with tables of their own."""
 
 from __future__ import annotations
 
 import json
+import os
+import time
+from pathlib import Path
 
 QUICK = """name = "quick"
 repeats = 1
@@ -37,3 +40,11 @@ def layer(
     """Return the entry of a readout layer; its table is ``NAME.csv`` unless another is named."""
     settings = {"name": name, "table": table or f"{name}.csv", "kind": kind, "key": list(key), **more}
     return "[[layers]]\n" + "".join(f"{word} = {json.dumps(value)}\n" for word, value in settings.items())
+
+
+def aged(folder: Path) -> Path:
+    """Return the folder, its files a minute old: hashes of files that are still warm are not remembered."""
+    then = time.time() - 60
+    for path in folder.rglob("*"):
+        os.utime(path, (then, then))
+    return folder

@@ -26,6 +26,7 @@ from bench.start import start
 from bench.store import Store
 from featurizers.base import FitContext
 from tasks.base import FoldId
+from tests.bench.small import aged
 
 COMPOUNDS, PER_COMPOUND, CONTROLS, FOLDS = 8, 2, 2, 3
 ROOT = Path(predictors.__file__).parents[1]
@@ -130,7 +131,7 @@ def write_screen(folder):
         'key = ["Metadata_Plate", "Metadata_Well"]\njoin = "aggregate"\n',
         encoding="utf-8",
     )
-    return folder
+    return aged(folder)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.small import aged
 from tests.e2e.support import BENCH, QUICK, Run
 
 
@@ -37,7 +38,7 @@ def screen(bench: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("screen")
     done = bench("demo", "--plates", 1, "--compounds", 12, "--doses", 1, "--out", "demo", cwd=folder)
     assert done.returncode == 0, done.stderr
-    return folder / "demo"
+    return aged(folder / "demo")
 
 
 @pytest.fixture
