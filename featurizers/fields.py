@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,6 +63,19 @@ def grey_levels(field: Field, name: str) -> NDArray[np.float64]:
         )
         raise FeaturizerError(msg)
     return levels
+
+
+def lattice(planes: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
+    """Return (C, P) of planes (C, H, W): so many pixels on a square lattice, all of them for 0.
+
+    The middles of equal cells, some twice where the plane has fewer rows or columns than the lattice.
+    ``pixels`` is a square number, see :func:`featurizers.training.settings.check_lattice`.
+    """
+    if pixels:
+        edge = math.isqrt(pixels)
+        rows, columns = (((np.arange(edge) + 0.5) * n / edge).astype(np.int64) for n in planes.shape[1:])
+        planes = planes[:, rows[:, None], columns[None, :]]
+    return planes.reshape(len(planes), -1)
 
 
 def foreground(field: Field, name: str) -> NDArray[np.bool_]:

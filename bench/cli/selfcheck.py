@@ -25,7 +25,7 @@ def selfcheck(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first screen.")] = 0,
     processes: Annotated[
         int | None,
-        typer.Option("--processes", "-j", min=0, help="They change no number. \\[default: all cores]"),
+        typer.Option("--processes", "-j", min=0, help="They change no number. \\[default: all usable cores]"),
     ] = None,
     keep: Annotated[
         Path | None, typer.Option("--keep", help="File of finished screens: a stopped run goes on from it.")

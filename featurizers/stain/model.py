@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from featurizers.base import FeaturizerError
-from featurizers.fields import grey_levels, where
+from featurizers.fields import grey_levels, lattice, where
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,13 +57,7 @@ def sampled(field: Field, name: str, config: StainConfig) -> NDArray[np.float32]
     if levels.min() < 0:
         msg = f"{where(field)}: pixels below 0 have no optical density; {name} reads raw transmitted light"
         raise FeaturizerError(msg)
-    if config.pixels:
-        edge = math.isqrt(config.pixels)
-        rows, columns = (
-            np.minimum(((np.arange(edge) + 0.5) * n / edge).astype(np.int64), n - 1) for n in levels.shape[1:]
-        )
-        levels = levels[:, rows[:, None], columns[None, :]]
-    return optical_density(levels.reshape(3, -1).T, config.epsilon)
+    return optical_density(lattice(levels, config.pixels).T, config.epsilon)
 
 
 class StainRegressors(nn.Module):

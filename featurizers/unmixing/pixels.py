@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featurizers.base import FeaturizerError
-from featurizers.fields import foreground, grey_levels, where
+from featurizers.fields import foreground, grey_levels, lattice, where
 from featurizers.training.schedules import stream
 from featurizers.unmixing.config import NAME, UnmixingConfig
 
@@ -45,7 +44,7 @@ def sampled(field: Field, config: UnmixingConfig) -> NDArray[np.float32]:
     if inside is not None:
         covered = binned(inside[None].astype(np.float64), config.binning)[0] >= 0.5  # half a block or more
         inside = covered if covered.any() else None
-    chosen = _lattice(levels, config.pixels) if inside is None else _evenly(levels[:, inside], config.pixels)
+    chosen = lattice(levels, config.pixels) if inside is None else _evenly(levels[:, inside], config.pixels)
     if config.intensity == "linear":
         return chosen.T.astype(np.float32)
     if chosen.min() < 0:
@@ -85,15 +84,6 @@ def scale(intensities: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.f
     spread = np.where(spread > 1e-6 * std, spread, std)
     spread = np.where(spread > 1e-6 * np.abs(median), spread, np.inf)
     return median.astype(np.float32), spread.astype(np.float32)
-
-
-def _lattice(levels: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
-    """Return (C, edge²) of planes (C, H, W) on a square lattice, or all of them for 0 pixels."""
-    if pixels:
-        edge = math.isqrt(pixels)
-        rows, columns = (((np.arange(edge) + 0.5) * n / edge).astype(np.int64) for n in levels.shape[1:])
-        levels = levels[:, rows[:, None], columns[None, :]]
-    return levels.reshape(len(levels), -1)
 
 
 def _evenly(levels: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:

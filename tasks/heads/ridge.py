@@ -256,8 +256,7 @@ class Ridge(Head):
         inner = each(prepare, range(len(folds)), threaded=threaded)
 
         def choose(place: NDArray[np.int64]) -> None:
-            y = _taken(Y, rows, place)  # (m, block) float64
-            y -= y.mean(axis=0)
+            y, _ = _centred(Y, rows, place)  # (m, block)
             # Unit variance keeps float32 squares in range whatever the readout's scale.
             unit = np.sqrt(np.einsum("mt,mt->t", y, y) / len(y))
             unit[unit == 0.0] = 1.0
@@ -268,9 +267,7 @@ class Ridge(Head):
             self.chosen_["alpha"][place] = self.penalties_[best]
 
         def solve(basis: _Basis, place: NDArray[np.int64]) -> None:
-            y = _taken(Y, rows, place)
-            centre = y.mean(axis=0)
-            y -= centre
+            y, centre = _centred(Y, rows, place)
             shrunk = basis.right @ put(y, self.device)  # (k, block)
             shrunk /= basis.squares[:, None] + put(self.chosen_["alpha"][place], self.device)
             coef = host(basis.left @ shrunk)  # (D, k) @ (k, block)
@@ -356,11 +353,14 @@ def patterns(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArr
         yield columns[inverse == p], mask[:, first[p]]
 
 
-def _taken(
+def _centred(
     Y: NDArray[np.floating[Any]], rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return rows and columns of Y as float64."""
-    return Y[:, _beside(columns)][rows].astype(np.float64)
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return rows and columns of Y as float64 less their means, and those means (columns,)."""
+    y = Y[:, _beside(columns)][rows].astype(np.float64)
+    centre = y.mean(axis=0)
+    y -= centre
+    return y, centre
 
 
 def _beside(columns: NDArray[np.int64]) -> slice | NDArray[np.int64]:
